@@ -1,0 +1,129 @@
+"""Types of the native module. Shapes: N rows (batch), T steps, C inputs, H units."""
+
+from typing import Literal, TypedDict, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32] | NDArray[np.float64]
+
+class BuildInfo(TypedDict):
+    """What `grufast.build_info` returns."""
+
+    version: str
+    compiler: str
+    openmp: bool
+    isas_built: list[str]
+    isas_available: list[str]
+    isa: str
+
+__version__: str
+
+def build_info() -> BuildInfo: ...
+def set_isa(name: str) -> None: ...
+def set_num_threads(n: int) -> None: ...
+def get_num_threads() -> int: ...
+
+class Workspace:
+    """What a training forward keeps for its backward; reusable, grows as needed."""
+
+    def __init__(self) -> None: ...
+    @property
+    def nbytes(self) -> int: ...
+
+class Recurrent:
+    """One recurrent layer in one direction: its sizes and its packed weights."""
+
+    def __init__(
+        self,
+        cell: Literal["gru", "gru_reset_before"],
+        input_size: int,
+        hidden_size: int,
+        dtype: Literal["float32", "float64"],
+    ) -> None: ...
+    def pack(
+        self, weight_ih: Array, weight_hh: Array, bias_ih: Array, bias_hh: Array
+    ) -> None:
+        """Copy weights (G*H, C), (G*H, H), (G*H,), (G*H,) into the kernels' layout."""
+
+    def forward(
+        self,
+        x: Array,
+        h0: Array | None,
+        sequences: bool,
+        workspace: Workspace | None,
+    ) -> tuple[Array | None, Array]:
+        """x (N, T, C), h0 (N, H) -> (y (N, T, H) or None, h_n (N, H)).
+
+        x may have any strides whose last one is an element. With a workspace, what
+        `backward` needs is kept in it; without one nothing is kept, and calls from
+        several threads at once are safe.
+        """
+
+    @overload
+    def backward(
+        self,
+        workspace: Workspace,
+        x: Array,
+        dy: Array | None,
+        dh_n: Array | None,
+        need_dx: Literal[True] = ...,
+    ) -> tuple[Array, Array, Array, Array, Array, Array]: ...
+    @overload
+    def backward(
+        self,
+        workspace: Workspace,
+        x: Array,
+        dy: Array | None,
+        dh_n: Array | None,
+        need_dx: bool,
+    ) -> tuple[Array | None, Array, Array, Array, Array, Array]:
+        """Return dx, dh0, dweight_ih, dweight_hh, dbias_ih, dbias_hh.
+
+        x is the array of the forward call; dy (N, T, H) and dh_n (N, H) may be None
+        (zero). Uses the workspace up: a second call without a forward is a ValueError.
+        """
+
+class Dense:
+    """A dense layer's packed weights; activation fused."""
+
+    def __init__(
+        self,
+        input_size: int,
+        units: int,
+        dtype: Literal["float32", "float64"],
+        activation: Literal["linear", "tanh", "sigmoid", "relu"],
+    ) -> None: ...
+    def pack(self, weight: Array, bias: Array) -> None:
+        """Copy weight (units, C) and bias (units,) into the kernels' layout."""
+
+    def forward(self, x: Array) -> Array:
+        """x (rows, C) -> activation(x weight^T + bias) (rows, units)."""
+
+    def backward(
+        self, x: Array, y: Array, dy: Array, need_dx: bool = ...
+    ) -> tuple[Array | None, Array, Array]:
+        """x, y as in forward, dy (rows, units) -> dx or None, dweight, dbias."""
+
+def sgd_step(
+    weight: Array,
+    gradient: Array,
+    velocity: Array | None,
+    learning_rate: float,
+    momentum: float,
+    nesterov: bool,
+) -> None:
+    """v = momentum v - lr g; w += v (Nesterov: w += momentum v - lr g), in place."""
+
+def adam_step(
+    weight: Array,
+    gradient: Array,
+    m: Array,
+    v: Array,
+    learning_rate: float,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+    step: int,
+) -> None:
+    """One Adam update (Kingma & Ba 2015, algorithm 1), in place; step counts from 1."""
