@@ -1,0 +1,364 @@
+// The native module: the only C++ that knows Python. Order of every call: check, allocate, take
+// pointers, release the GIL, one engine call.
+#include <cmath>
+#include <memory>
+#include <optional>
+
+#include "../engine/dense.hpp"
+#include "../engine/dispatch.hpp"
+#include "../engine/optimizers.hpp"
+#include "../engine/recurrent.hpp"
+#include "arrays.hpp"
+
+namespace grufast {
+namespace {
+
+// Keeps products of two sizes far from overflow, and far above what memory holds.
+constexpr Index kMaxSize = Index{1} << 24;
+
+constexpr const char* kDtypes[] = {"float32", "float64"};
+constexpr const char* kActivations[] = {"linear", "tanh", "sigmoid", "relu"};  // as Activation
+constexpr const char* kCells[] = {"gru", "gru_reset_before"};                  // as CellId
+
+template <std::size_t N>
+int find_name(const char* const (&names)[N], const std::string& name, const char* argument) {
+    std::string all;
+    for (std::size_t i = 0; i < N; ++i) {
+        if (name == names[i]) return static_cast<int>(i);
+        all += (i ? ", " : "") + std::string(names[i]);
+    }
+    throw py::value_error(std::string(argument) + ": got '" + name + "', expected one of: " + all);
+}
+
+void check_size(Index value, const char* name) {
+    if (value < 1 || value > kMaxSize) {
+        throw py::value_error(std::string(name) + ": got " + std::to_string(value) +
+                              ", expected an integer from 1 to " + std::to_string(kMaxSize));
+    }
+}
+
+template <class T>
+py::array_t<T> new_array(const std::vector<Index>& shape) {
+    return py::array_t<T>(shape);
+}
+
+// A layer's weights at one precision; the classes that Python sees.
+class PyRecurrent {
+  public:
+    virtual ~PyRecurrent() = default;
+    virtual void pack(py::object weight_ih, py::object weight_hh, py::object bias_ih,
+                      py::object bias_hh) = 0;
+    virtual py::tuple forward(py::object x, py::object h0, bool sequences,
+                              Workspace* workspace) const = 0;
+    virtual py::tuple backward(Workspace& workspace, py::object x, py::object dy, py::object dh_n,
+                               bool need_dx) const = 0;
+};
+
+template <class T>
+class PyRecurrentOf final : public PyRecurrent {
+  public:
+    PyRecurrentOf(CellId cell, Index input_size, Index hidden_size)
+        : layer_(active_table<T>(), cell, input_size, hidden_size) {}
+
+    void pack(py::object weight_ih, py::object weight_hh, py::object bias_ih,
+              py::object bias_hh) override {
+        const Index rows = layer_.info().gates * layer_.hidden_size();
+        const py::array w_ih = contiguous<T>(weight_ih, "weight_ih", {rows, layer_.input_size()});
+        const py::array w_hh = contiguous<T>(weight_hh, "weight_hh", {rows, layer_.hidden_size()});
+        const py::array b_ih = contiguous<T>(bias_ih, "bias_ih", {rows});
+        const py::array b_hh = contiguous<T>(bias_hh, "bias_hh", {rows});
+        {
+            py::gil_scoped_release nogil;
+            layer_.pack(data<T>(w_ih), data<T>(w_hh), data<T>(b_ih), data<T>(b_hh));
+        }
+        packed_ = true;
+    }
+
+    py::tuple forward(py::object x_object, py::object h0_object, bool sequences,
+                      Workspace* workspace) const override {
+        require_packed();
+        const py::array x = checked<T>(x_object, "x", {-1, -1, layer_.input_size()});
+        const Index B = x.shape(0), steps = x.shape(1), H = layer_.hidden_size();
+        const std::optional<py::array> h0 = optional(h0_object, "h0", {B, H});
+        py::array_t<T> h_n = new_array<T>({B, H});
+        typename Recurrent<T>::Forward f{};
+        f.batch = B;
+        f.steps = steps;
+        f.x = sequence(x);
+        f.h0 = h0 ? data<T>(*h0) : nullptr;
+        f.h_n = h_n.mutable_data();
+        py::object y = py::none();
+        if (sequences) {
+            py::array_t<T> out = new_array<T>({B, steps, H});
+            f.y = {out.mutable_data(), steps * H, H};
+            y = std::move(out);
+        }
+        {
+            py::gil_scoped_release nogil;
+            layer_.forward(f, workspace);
+        }
+        return py::make_tuple(y, h_n);
+    }
+
+    py::tuple backward(Workspace& workspace, py::object x_object, py::object dy_object,
+                       py::object dh_n_object, bool need_dx) const override {
+        require_packed();
+        const py::array x = checked<T>(x_object, "x", {-1, -1, layer_.input_size()});
+        const Index B = x.shape(0), steps = x.shape(1);
+        const Index C = layer_.input_size(), H = layer_.hidden_size();
+        const Index rows = layer_.info().gates * H;
+        std::optional<py::array> dy;
+        if (!dy_object.is_none()) dy = checked<T>(dy_object, "dy", {B, steps, H});
+        const std::optional<py::array> dh_n = optional(dh_n_object, "dh_n", {B, H});
+        py::array_t<T> dh0 = new_array<T>({B, H});
+        py::array_t<T> dweight_ih = new_array<T>({rows, C}), dweight_hh = new_array<T>({rows, H});
+        py::array_t<T> dbias_ih = new_array<T>({rows}), dbias_hh = new_array<T>({rows});
+        typename Recurrent<T>::Backward b{};
+        b.batch = B;
+        b.steps = steps;
+        b.x = sequence(x);
+        if (dy) b.dy = sequence(*dy);
+        b.dh_n = dh_n ? data<T>(*dh_n) : nullptr;
+        b.dh0 = dh0.mutable_data();
+        b.dweight_ih = dweight_ih.mutable_data();
+        b.dweight_hh = dweight_hh.mutable_data();
+        b.dbias_ih = dbias_ih.mutable_data();
+        b.dbias_hh = dbias_hh.mutable_data();
+        py::object dx = py::none();
+        if (need_dx) {
+            py::array_t<T> out = new_array<T>({B, steps, C});
+            b.dx = {out.mutable_data(), steps * C, C};
+            dx = std::move(out);
+        }
+        {
+            py::gil_scoped_release nogil;
+            layer_.backward(b, workspace);
+        }
+        return py::make_tuple(dx, dh0, dweight_ih, dweight_hh, dbias_ih, dbias_hh);
+    }
+
+  private:
+    void require_packed() const {
+        if (!packed_) throw py::value_error("this layer has no weights yet: call pack first");
+    }
+    static std::optional<py::array> optional(const py::object& object, const char* name,
+                                             const std::vector<Index>& shape) {
+        if (object.is_none()) return std::nullopt;
+        return contiguous<T>(object, name, shape);
+    }
+    static Sequence<const T> sequence(const py::array& a) {
+        return {data<T>(a), stride<T>(a, 0), stride<T>(a, 1)};
+    }
+
+    Recurrent<T> layer_;
+    bool packed_ = false;
+};
+
+std::unique_ptr<PyRecurrent> make_recurrent(const std::string& cell_name, Index input_size,
+                                            Index hidden_size, const std::string& dtype) {
+    const auto cell = static_cast<CellId>(find_name(kCells, cell_name, "cell"));
+    check_size(input_size, "input_size");
+    check_size(hidden_size, "hidden_size");
+    if (find_name(kDtypes, dtype, "dtype") == 0) {
+        return std::make_unique<PyRecurrentOf<float>>(cell, input_size, hidden_size);
+    }
+    return std::make_unique<PyRecurrentOf<double>>(cell, input_size, hidden_size);
+}
+
+class PyDense {
+  public:
+    virtual ~PyDense() = default;
+    virtual void pack(py::object weight, py::object bias) = 0;
+    virtual py::object forward(py::object x) const = 0;
+    virtual py::tuple backward(py::object x, py::object y, py::object dy, bool need_dx) const = 0;
+};
+
+template <class T>
+class PyDenseOf final : public PyDense {
+  public:
+    PyDenseOf(Index input_size, Index units, Activation activation)
+        : layer_(active_table<T>(), input_size, units, activation) {}
+
+    void pack(py::object weight, py::object bias) override {
+        const py::array w = contiguous<T>(weight, "weight", {layer_.units(), layer_.input_size()});
+        const py::array b = contiguous<T>(bias, "bias", {layer_.units()});
+        {
+            py::gil_scoped_release nogil;
+            layer_.pack(data<T>(w), data<T>(b));
+        }
+        packed_ = true;
+    }
+
+    py::object forward(py::object x_object) const override {
+        require_packed();
+        const py::array x = checked<T>(x_object, "x", {-1, layer_.input_size()});
+        py::array_t<T> y = new_array<T>({x.shape(0), layer_.units()});
+        T* out = y.mutable_data();
+        {
+            py::gil_scoped_release nogil;
+            layer_.forward(x.shape(0), data<T>(x), stride<T>(x, 0), out);
+        }
+        return std::move(y);
+    }
+
+    py::tuple backward(py::object x_object, py::object y_object, py::object dy_object,
+                       bool need_dx) const override {
+        require_packed();
+        const Index C = layer_.input_size(), units = layer_.units();
+        const py::array x = checked<T>(x_object, "x", {-1, C});
+        const Index rows = x.shape(0);
+        const py::array y = contiguous<T>(y_object, "y", {rows, units});
+        const py::array dy = contiguous<T>(dy_object, "dy", {rows, units});
+        py::array_t<T> dweight = new_array<T>({units, C}), dbias = new_array<T>({units});
+        T *dx_data = nullptr, *dweight_data = dweight.mutable_data();
+        T* dbias_data = dbias.mutable_data();
+        py::object dx = py::none();
+        if (need_dx) {
+            py::array_t<T> out = new_array<T>({rows, C});
+            dx_data = out.mutable_data();
+            dx = std::move(out);
+        }
+        {
+            py::gil_scoped_release nogil;
+            layer_.backward(rows, data<T>(x), stride<T>(x, 0), data<T>(y), data<T>(dy), dx_data,
+                            dweight_data, dbias_data);
+        }
+        return py::make_tuple(dx, dweight, dbias);
+    }
+
+  private:
+    void require_packed() const {
+        if (!packed_) throw py::value_error("this layer has no weights yet: call pack first");
+    }
+    Dense<T> layer_;
+    bool packed_ = false;
+};
+
+std::unique_ptr<PyDense> make_dense(Index input_size, Index units, const std::string& dtype,
+                                    const std::string& activation_name) {
+    check_size(input_size, "input_size");
+    check_size(units, "units");
+    const auto activation =
+        static_cast<Activation>(find_name(kActivations, activation_name, "activation"));
+    if (find_name(kDtypes, dtype, "dtype") == 0) {
+        return std::make_unique<PyDenseOf<float>>(input_size, units, activation);
+    }
+    return std::make_unique<PyDenseOf<double>>(input_size, units, activation);
+}
+
+// The arrays of an update: weight decides dtype and shape, the others must agree.
+template <class T>
+T* updated(const py::object& object, const char* name, const std::vector<Index>& shape) {
+    py::array array = contiguous<T>(object, name, shape);
+    if (!array.writeable()) throw py::value_error(std::string(name) + ": is read-only");
+    return static_cast<T*>(array.mutable_data());
+}
+
+template <class F>
+void with_weight_dtype(const py::object& weight, const F& f) {
+    if (py::isinstance<py::array_t<float>>(weight)) return f(float{});
+    f(double{});  // whose check says what is wrong with anything else
+}
+
+std::vector<Index> weight_shape(const py::object& weight) {
+    if (!py::isinstance<py::array>(weight)) return {};
+    return shape_of(py::reinterpret_borrow<py::array>(weight));
+}
+
+void sgd(py::object weight, py::object gradient, py::object velocity, double learning_rate,
+         double momentum, bool nesterov) {
+    const std::vector<Index> shape = weight_shape(weight);
+    with_weight_dtype(weight, [&](auto zero) {
+        using T = decltype(zero);
+        T* w = updated<T>(weight, "weight", shape);
+        const T* g = data<T>(contiguous<T>(gradient, "gradient", shape));
+        T* v = velocity.is_none() ? nullptr : updated<T>(velocity, "velocity", shape);
+        const Index n = py::reinterpret_borrow<py::array>(weight).size();
+        const Sgd<T> settings = {static_cast<T>(learning_rate), static_cast<T>(momentum), nesterov};
+        py::gil_scoped_release nogil;
+        sgd_step(settings, w, g, v, n);
+    });
+}
+
+void adam(py::object weight, py::object gradient, py::object m, py::object v,
+          double learning_rate, double beta_1, double beta_2, double epsilon, Index step) {
+    if (step < 1) {
+        throw py::value_error("step: got " + std::to_string(step) + ", expected at least 1");
+    }
+    const std::vector<Index> shape = weight_shape(weight);
+    with_weight_dtype(weight, [&](auto zero) {
+        using T = decltype(zero);
+        T* w = updated<T>(weight, "weight", shape);
+        const T* g = data<T>(contiguous<T>(gradient, "gradient", shape));
+        T* first = updated<T>(m, "m", shape);
+        T* second = updated<T>(v, "v", shape);
+        const Index n = py::reinterpret_borrow<py::array>(weight).size();
+        const auto count = static_cast<double>(step);
+        const Adam<T> settings = {
+            static_cast<T>(learning_rate / (1 - std::pow(beta_1, count))), static_cast<T>(beta_1),
+            static_cast<T>(beta_2), static_cast<T>(std::sqrt(1 - std::pow(beta_2, count))),
+            static_cast<T>(epsilon)};
+        py::gil_scoped_release nogil;
+        adam_step(settings, w, g, first, second, n);
+    });
+}
+
+py::dict build_info() {
+    py::dict info;
+    info["version"] = GRUFAST_VERSION;
+    info["compiler"] = GRUFAST_COMPILER;
+#ifdef _OPENMP
+    info["openmp"] = true;
+#else
+    info["openmp"] = false;
+#endif
+    const auto list = [](const std::vector<std::string>& names) {
+        py::list all;
+        for (const std::string& name : names) all.append(name);
+        return all;
+    };
+    info["isas_built"] = list(isas_built());
+    info["isas_available"] = list(isas_available());
+    info["isa"] = active_isa();
+    return info;
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
+    // Wrong settings in the environment must fail here, not in the middle of a training.
+    active_kernels();
+    num_threads();
+
+    m.attr("__version__") = GRUFAST_VERSION;
+    m.def("build_info", &build_info);
+    m.def("set_isa", &set_isa, py::arg("name"));
+    m.def("set_num_threads", &set_num_threads, py::arg("n").noconvert());
+    m.def("get_num_threads", &num_threads);
+    m.def("sgd_step", &sgd, py::arg("weight"), py::arg("gradient"), py::arg("velocity"),
+          py::arg("learning_rate"), py::arg("momentum"), py::arg("nesterov"));
+    m.def("adam_step", &adam, py::arg("weight"), py::arg("gradient"), py::arg("m"), py::arg("v"),
+          py::arg("learning_rate"), py::arg("beta_1"), py::arg("beta_2"), py::arg("epsilon"),
+          py::arg("step"));
+
+    py::class_<Workspace>(m, "Workspace").def(py::init<>()).def_property_readonly(
+        "nbytes", &Workspace::size);
+    py::class_<PyRecurrent>(m, "Recurrent")
+        .def(py::init(&make_recurrent), py::arg("cell"), py::arg("input_size"),
+             py::arg("hidden_size"), py::arg("dtype"))
+        .def("pack", &PyRecurrent::pack, py::arg("weight_ih"), py::arg("weight_hh"),
+             py::arg("bias_ih"), py::arg("bias_hh"))
+        .def("forward", &PyRecurrent::forward, py::arg("x"), py::arg("h0"), py::arg("sequences"),
+             py::arg("workspace").none(true))
+        .def("backward", &PyRecurrent::backward, py::arg("workspace"), py::arg("x"),
+             py::arg("dy"), py::arg("dh_n"), py::arg("need_dx") = true);
+    py::class_<PyDense>(m, "Dense")
+        .def(py::init(&make_dense), py::arg("input_size"), py::arg("units"), py::arg("dtype"),
+             py::arg("activation"))
+        .def("pack", &PyDense::pack, py::arg("weight"), py::arg("bias"))
+        .def("forward", &PyDense::forward, py::arg("x"))
+        .def("backward", &PyDense::backward, py::arg("x"), py::arg("y"), py::arg("dy"),
+             py::arg("need_dx") = true);
+}
+
+}  // namespace grufast

@@ -1,0 +1,126 @@
+#include "dense.hpp"
+
+#include <algorithm>
+
+#include "packing.hpp"
+
+namespace grufast {
+namespace {
+constexpr Index kChunkRows = 256;  // rows whose weight gradients are one product
+constexpr int kOneBlock[] = {0};
+}  // namespace
+
+template <class T>
+Dense<T>::Dense(const KernelTable<T>& table, Index input_size, Index units, Activation activation)
+    : table_(table),
+      input_(input_size),
+      units_(units),
+      panels_((units + table.lanes - 1) / table.lanes),
+      activation_(activation) {}
+
+template <class T>
+void Dense<T>::pack(const T* weight, const T* bias) {
+    const Index lanes = table_.lanes, columns = (input_ + lanes - 1) / lanes * lanes;
+    pack_strips(weight, units_, input_, {kOneBlock, 0, 1}, lanes,
+                reserve<T>(backward_strips_, elements(columns, units_)));
+    T* strips = reserve<T>(forward_strips_, elements(panels_, lanes, input_));
+    for (Index v = 0; v < panels_;) {  // strips of weight^T
+        const Index width = strip_width(panels_ - v) * lanes;
+        for (Index k = 0; k < input_; ++k) {
+            for (Index u = v * lanes; u < v * lanes + width; ++u) {
+                *strips++ = u < units_ ? weight[u * input_ + k] : T(0);
+            }
+        }
+        v += width / lanes;
+    }
+    T* padded = reserve<T>(bias_, panels_ * lanes);
+    std::fill(padded, padded + panels_ * lanes, T(0));
+    std::copy(bias, bias + units_, padded);
+}
+
+template <class T>
+int Dense<T>::threads(Index rows, double products) const {
+    return threads_for(2.0 * products * static_cast<double>(rows) * static_cast<double>(input_) *
+                       static_cast<double>(units_));
+}
+
+template <class T>
+void Dense<T>::forward(Index rows, const T* x, Index x_row, T* y) const {
+    parallel(threads(rows, 1), [&](Team team) {
+        const Range mine = team.share(rows, 8);
+        if (mine.empty()) return;
+        StripGemm<T> g{};
+        g.a = {x + mine.begin * x_row, x_row, 1, input_, 0, 0, 0, 0};
+        g.weight = data<T>(forward_strips_);
+        g.bias = data<T>(bias_);
+        g.out = y + mine.begin * units_;
+        g.out_row = units_;
+        g.rows = mine.end - mine.begin;
+        g.columns = units_;
+        table_.gemm_strips(g);
+        table_.activate(activation_, g.out, g.rows * units_);
+    });
+}
+
+template <class T>
+void Dense<T>::backward(Index rows, const T* x, Index x_row, const T* y, const T* dy, T* dx,
+                        T* dweight, T* dbias) const {
+    const Index lanes = table_.lanes, padded = panels_ * lanes;
+    const Index gradient_size = elements(rows, padded), weight_size = elements(padded, input_);
+    Buffer scratch;
+    T* gradient = reserve<T>(scratch, gradient_size + weight_size + padded);
+    T* weight_sum = gradient + gradient_size;
+    T* bias_sum = weight_sum + weight_size;
+    std::fill(weight_sum, weight_sum + weight_size + padded, T(0));
+    parallel(threads(rows, dx ? 2 : 1), [&](Team team) {
+        const Range mine = team.share(rows, 8);
+        for (Index r = mine.begin; r < mine.end; ++r) {
+            T* row = gradient + r * padded;
+            table_.activate_backward(activation_, y + r * units_, dy + r * units_, row, units_);
+            std::fill(row + units_, row + padded, T(0));
+        }
+        if (dx && !mine.empty()) {
+            StripGemm<T> g{};
+            g.a = {gradient + mine.begin * padded, padded, 1, units_, 0, 0, 0, 0};
+            g.weight = data<T>(backward_strips_);
+            g.out = dx + mine.begin * input_;
+            g.out_row = input_;
+            g.rows = mine.end - mine.begin;
+            g.columns = input_;
+            table_.gemm_strips(g);
+        }
+        team.barrier();
+        const Range items = team.share(panels_ * ((input_ + kOuterTile - 1) / kOuterTile));
+        const Range panels = team.share(panels_);
+        for (Index begin = 0; begin < rows; begin += kChunkRows) {
+            const Index count = std::min(kChunkRows, rows - begin);
+            const T* g = gradient + begin * padded;
+            OuterGemm<T> outer{};
+            outer.a = x + begin * x_row;
+            outer.a_inner = x_row;
+            outer.outer = 1;
+            outer.inner = count;
+            outer.g = g;
+            outer.g_row = padded;
+            outer.g_panel = lanes;
+            outer.out = weight_sum;
+            outer.k = input_;
+            outer.item_begin = items.begin;
+            outer.item_end = items.end;
+            outer.slots = 1;
+            outer.accumulate = true;
+            table_.gemm_outer(outer);
+            table_.sum_rows(
+                {g, padded, lanes, count, panels.begin, panels.end, bias_sum, 1, true});
+        }
+        team.barrier();
+        unpack_panels(weight_sum, units_, input_, {kOneBlock, 0, 1}, lanes, panels, dweight);
+        const Range units = {panels.begin * lanes, std::min(panels.end * lanes, units_)};
+        if (!units.empty()) std::copy(bias_sum + units.begin, bias_sum + units.end, dbias + units.begin);
+    });
+}
+
+template class Dense<float>;
+template class Dense<double>;
+
+}  // namespace grufast

@@ -1,0 +1,62 @@
+// Aligned memory that grows and is reused.
+#pragma once
+
+#include <cstddef>
+#include <cstdlib>
+#include <memory>
+#include <new>
+
+#include "../kernels/kernels.hpp"
+
+namespace grufast {
+
+constexpr std::size_t kAlignment = 64;
+
+class Buffer {
+  public:
+    // At least so many bytes, contents undefined. Throws std::bad_alloc.
+    void* reserve(std::size_t bytes) {
+        if (bytes > size_) {
+            data_.reset();
+            size_ = 0;
+            const std::size_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
+            data_.reset(std::aligned_alloc(kAlignment, rounded));
+            if (!data_) throw std::bad_alloc();
+            size_ = rounded;
+        }
+        return data_.get();
+    }
+    void* data() const { return data_.get(); }
+    std::size_t size() const { return size_; }
+
+  private:
+    struct Free {
+        void operator()(void* p) const { std::free(p); }
+    };
+    std::unique_ptr<void, Free> data_;
+    std::size_t size_ = 0;
+};
+
+template <class T>
+T* reserve(Buffer& buffer, Index n) {
+    return static_cast<T*>(buffer.reserve(static_cast<std::size_t>(n) * sizeof(T)));
+}
+template <class T>
+T* data(const Buffer& buffer) {
+    return static_cast<T*>(buffer.data());
+}
+
+// A product of sizes; throws std::bad_alloc where no memory could hold so many elements.
+template <class... Sizes>
+Index elements(Sizes... sizes) {
+    Index product = 1;
+    for (const Index size : {static_cast<Index>(sizes)...}) {
+        if (__builtin_mul_overflow(product, size, &product) ||
+            product > (Index{1} << 58)) {
+            throw std::bad_alloc();
+        }
+    }
+    return product;
+}
+
+}  // namespace grufast

@@ -1,0 +1,397 @@
+#include "recurrent.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <stdexcept>
+
+#include "packing.hpp"
+
+namespace grufast {
+namespace {
+
+// Rows (steps x batch) of a chunk whose weight gradients are one product. 64 to 1024 rows were
+// within 3 % of each other at H = 128 to 512, 256 and 512 the best.
+constexpr Index kChunkRows = 256;
+// Rows projected ahead of the steps that use them; 32 to 256 made no difference.
+constexpr Index kProjectedRows = 64;
+// A part of the batch with fewer rows than this streams the weights for too little work.
+constexpr Index kRowsPerPart = 4;
+
+// Calls f(t, b, count, along): runs of rows that one product can take, along the batch where it
+// fills register tiles, else along time.
+template <class F>
+void for_runs(Range steps, Range rows, const F& f) {
+    const Index n = rows.end - rows.begin, length = steps.end - steps.begin;
+    if (n >= 8 || length == 1) {
+        for (Index t = steps.begin; t < steps.end; ++t) f(t, rows.begin, n, false);
+    } else {
+        for (Index b = rows.begin; b < rows.end; ++b) f(steps.begin, b, length, true);
+    }
+}
+
+// Copies rows of H between a contiguous matrix and a padded one, whose padding becomes zero.
+template <class T>
+void copy_padded(const T* from, T* to, Range rows, Index hidden, Index padded) {
+    for (Index b = rows.begin; b < rows.end; ++b) {
+        T* row = to + b * padded;
+        std::fill(row, row + padded, T(0));
+        if (from) std::copy(from + b * hidden, from + (b + 1) * hidden, row);
+    }
+}
+template <class T>
+void copy_unpadded(const T* from, T* to, Range rows, Index hidden, Index padded) {
+    for (Index b = rows.begin; b < rows.end; ++b) {
+        std::copy(from + b * padded, from + b * padded + hidden, to + b * hidden);
+    }
+}
+
+}  // namespace
+
+template <class T>
+Recurrent<T>::Recurrent(const KernelTable<T>& table, CellId cell, Index input_size,
+                        Index hidden_size)
+    : table_(table),
+      kernels_(table.cells[cell]),
+      cell_(cell),
+      input_(input_size),
+      hidden_(hidden_size),
+      panels_((hidden_size + table.lanes - 1) / table.lanes),
+      padded_(panels_ * table.lanes) {}
+
+template <class T>
+void Recurrent<T>::pack(const T* weight_ih, const T* weight_hh, const T* bias_ih,
+                        const T* bias_hh) {
+    const CellInfo& cell = info();
+    const Index lanes = table_.lanes;
+    const Slots inputs = {cell.ih_block, 0, cell.input_slots};
+    pack_panels(weight_ih, hidden_, input_, inputs, lanes,
+                reserve<T>(pack_.ih_panels, elements(padded_, input_, inputs.count)));
+    const Index input_columns = (input_ + lanes - 1) / lanes * lanes;
+    pack_strips(weight_ih, hidden_, input_, inputs, lanes,
+                reserve<T>(pack_.ih_strips, elements(input_columns, hidden_, inputs.count)));
+    for (int s = 0; s < cell.stages; ++s) {
+        const Slots slots = {cell.hh_block, cell.stage[s].first_slot, cell.stage[s].slots};
+        const Index size = elements(padded_, hidden_, slots.count);
+        pack_panels(weight_hh, hidden_, hidden_, slots, lanes,
+                    reserve<T>(pack_.hh_panels[s], size));
+        pack_strips(weight_hh, hidden_, hidden_, slots, lanes,
+                    reserve<T>(pack_.hh_strips[s], size));
+    }
+    // The bias of a product lands where the gate's sum starts: with x's product, or alone.
+    T* ih_bias = reserve<T>(pack_.ih_bias, padded_ * cell.input_slots);
+    T* hh_bias = reserve<T>(pack_.hh_bias, padded_ * cell.slots);
+    for (Index u = 0; u < padded_; ++u) {
+        const Index panel = u / lanes, lane = u % lanes;
+        for (int s = 0; s < cell.slots; ++s) {
+            const int ih = s < cell.input_slots ? cell.ih_block[s] : -1, hh = cell.hh_block[s];
+            T sum = 0;
+            if (u < hidden_ && ih >= 0) sum += bias_ih[ih * hidden_ + u];
+            if (u < hidden_ && hh >= 0) sum += bias_hh[hh * hidden_ + u];
+            if (ih >= 0) ih_bias[(panel * cell.input_slots + s) * lanes + lane] = sum;
+            hh_bias[(panel * cell.slots + s) * lanes + lane] = sum;
+        }
+    }
+}
+
+template <class T>
+typename Recurrent<T>::Plan Recurrent<T>::plan(Index batch, Index steps, bool training) const {
+    const double size = static_cast<double>(input_ + hidden_) * static_cast<double>(hidden_);
+    const double operations = (training ? 6.0 : 2.0) * info().gates * size *
+                              static_cast<double>(batch) * static_cast<double>(steps);
+    Plan plan;
+    plan.threads = threads_for(operations);
+    plan.row_parts = static_cast<int>(
+        std::clamp<Index>(batch / kRowsPerPart, 1, static_cast<Index>(plan.threads)));
+    plan.chunk_steps = std::clamp<Index>(kChunkRows / std::max<Index>(batch, 1), 1,
+                                         std::max<Index>(steps, 1));
+    const Index part = std::max<Index>(batch / plan.row_parts, 1);
+    plan.projected_steps = std::clamp<Index>(kProjectedRows / part, 1, plan.chunk_steps);
+    return plan;
+}
+
+template <class T>
+Range Recurrent<T>::Plan::rows(Team team, Index batch) const {
+    const int parts = std::min(row_parts, team.size);
+    if (team.index >= parts) return {batch, batch};
+    return Team{team.index, parts}.share(batch, batch >= 16 * parts ? 8 : 1);
+}
+
+template <class T>
+typename Recurrent<T>::Gates Recurrent<T>::gates(T* data, Index batch, Index steps,
+                                                 Index slots) const {
+    const Index row = slots * table_.lanes;
+    return {data, steps * batch * row, row, batch * row};
+}
+
+// Some slots of the gate buffer as rows of a product: whole panels, then the last one's units.
+template <class T>
+BlockedRows<T> Recurrent<T>::gate_rows(const T* data, Index row, Index panel, int first_slot,
+                                       int slots) const {
+    const Index lanes = table_.lanes, tail = hidden_ % lanes;
+    return {data + first_slot * lanes, row, hidden_ / lanes, slots * lanes, panel,
+            tail ? slots : 0,          tail, lanes};
+}
+
+template <class T>
+void Recurrent<T>::project(const Sequence<const T>& x, Index t, Index steps, Range rows,
+                           Gates out) const {
+    for_runs({0, steps}, rows, [&](Index s, Index b, Index count, bool along_time) {
+        PanelGemm<T> g;
+        g.a = x.data + b * x.row + (t + s) * x.step;
+        g.a_row = along_time ? x.step : x.row;
+        g.k = input_;
+        g.weight = data<T>(pack_.ih_panels);
+        g.bias = data<T>(pack_.ih_bias);
+        g.out = out.data + s * out.step + b * out.row;
+        g.out_panel = out.panel;
+        g.out_row = along_time ? out.step : out.row;
+        g.rows = count;
+        g.panels = panels_;
+        g.slots = info().input_slots;
+        table_.gemm_panels(g);
+    });
+}
+
+template <class T>
+void Recurrent<T>::forward(const Forward& f, Workspace* workspace) const {
+    const CellInfo& cell = info();
+    const Index B = f.batch;
+    const bool save = workspace != nullptr;
+    const Plan plan = this->plan(B, f.steps, false);
+    const Index chunk_steps = save ? plan.chunk_steps : plan.projected_steps;
+    const Index slots = save ? cell.slots : cell.input_slots;
+    const Index chunk_size = elements(chunk_steps, B, padded_, slots);
+    const Index state = elements(B, padded_);
+    const Index kept_states = save ? f.steps + 1 : 2;
+
+    Workspace local;
+    Workspace& w = save ? *workspace : local;
+    w.filled = false;
+    const Index kept_rows = save ? elements(f.steps, B) : elements(chunk_steps, B);
+    T* gate_data = reserve<T>(w.gates, elements(kept_rows, padded_, slots));
+    T* sequences = reserve<T>(w.sequences, elements(cell.sequences, kept_states, state));
+
+    parallel(plan.row_parts, [&](Team team) {
+        const Range rows = plan.rows(team, B);
+        if (rows.empty()) return;
+        StepForward<T> step{};
+        step.rows = rows.end - rows.begin;
+        step.hidden = hidden_;
+        step.panel_end = panels_;
+        step.stage_end = cell.stages;
+        step.sequence_row = padded_;
+        step.sequence_step = state;
+        step.mask = save ? ~Index{0} : 1;
+        step.bias = data<T>(pack_.hh_bias);
+        step.save = save;
+        step.y_row = f.y.row;
+        step.y_step = f.y.step;
+        for (int s = 0; s < cell.stages; ++s) {
+            step.weight[s] = data<T>(pack_.hh_panels[s]);
+        }
+        for (int s = 0; s < cell.sequences; ++s) {
+            T* start = sequences + s * kept_states * state;
+            copy_padded<T>(s == 0 ? f.h0 : nullptr, start, rows, hidden_, padded_);
+            step.sequence[s] = start + rows.begin * padded_;
+        }
+        for (Index t = 0; t < f.steps;) {
+            const Index chunk = t / chunk_steps, begin = chunk * chunk_steps;
+            const Index length = std::min(chunk_steps, f.steps - begin);
+            Gates g = gates(gate_data + (save ? chunk * chunk_size : 0), B, length, slots);
+            g.data += (t - begin) * g.step;
+            step.steps = std::min(plan.projected_steps, begin + length - t);
+            project(f.x, t, step.steps, rows, g);
+            step.slots = g.data + rows.begin * g.row;
+            step.slots_panel = g.panel;
+            step.slots_row = g.row;
+            step.slots_step = g.step;
+            step.first = t;
+            step.y = f.y.data ? f.y.data + rows.begin * f.y.row + t * f.y.step : nullptr;
+            kernels_.forward(step);
+            t += step.steps;
+        }
+        const Index last = f.steps & step.mask;
+        copy_unpadded(sequences + last * state, f.h_n, rows, hidden_, padded_);
+    });
+
+    w.table = &table_;
+    w.cell = cell_;
+    w.batch = B;
+    w.steps = f.steps;
+    w.input = input_;
+    w.hidden = hidden_;
+    w.filled = save;
+}
+
+template <class T>
+void Recurrent<T>::input_gradient(const Gates& g, Index t, Range steps, Range rows,
+                                  const Sequence<T>& dx) const {
+    for_runs(steps, rows, [&](Index s, Index b, Index count, bool along_time) {
+        StripGemm<T> p{};
+        p.a = gate_rows(g.data + s * g.step + b * g.row, along_time ? g.step : g.row, g.panel, 0,
+                        info().input_slots);
+        p.weight = data<T>(pack_.ih_strips);
+        p.out = dx.data + b * dx.row + (t + s) * dx.step;
+        p.out_row = along_time ? dx.step : dx.row;
+        p.rows = count;
+        p.columns = input_;
+        table_.gemm_strips(p);
+    });
+}
+
+template <class T>
+void Recurrent<T>::backward(const Backward& b, Workspace& w) const {
+    const CellInfo& cell = info();
+    const Index lanes = table_.lanes, B = b.batch;
+    if (!w.filled || w.table != &table_ || w.cell != cell_ || w.batch != B ||
+        w.steps != b.steps || w.input != input_ || w.hidden != hidden_) {
+        throw std::invalid_argument(
+            "workspace: holds no forward of this layer and shape, or a backward has used it up");
+    }
+    const Plan plan = this->plan(B, b.steps, true);
+    const Index state = B * padded_, row = cell.slots * lanes;
+    const Index chunk_size = plan.chunk_steps * state * cell.slots;
+    const Index chunks = state == 0 ? 0 : (b.steps + plan.chunk_steps - 1) / plan.chunk_steps;
+    T* gate_data = data<T>(w.gates);
+    const T* sequences = data<T>(w.sequences);
+
+    // Scratch: what is carried to earlier steps, then the gradients in the weights' packed order.
+    const Index ih_size = padded_ * input_ * cell.input_slots, bias_size = padded_ * cell.slots;
+    Index hh_size[kMaxStages] = {}, size = cell.sequences * state + ih_size + bias_size;
+    for (int s = 0; s < cell.stages; ++s) {
+        hh_size[s] = padded_ * hidden_ * cell.stage[s].slots;
+        size += hh_size[s];
+    }
+    T* carry = reserve<T>(w.scratch, size);
+    T* ih_sum = carry + cell.sequences * state;
+    T* bias_sum = ih_sum + ih_size;
+    T* hh_sum[kMaxStages];
+    T* next = bias_sum + bias_size;
+    for (int s = 0; s < cell.stages; ++s) {
+        hh_sum[s] = next;
+        next += hh_size[s];
+    }
+    if (chunks == 0) std::fill(ih_sum, next, T(0));
+    w.filled = false;
+
+    parallel(plan.threads, [&](Team team) {
+        const Range rows = plan.rows(team, B);
+        const bool all_have_rows = std::min(plan.row_parts, team.size) == team.size;
+        StepBackward<T> step{};
+        step.rows = rows.end - rows.begin;
+        step.hidden = hidden_;
+        step.vector_end = panels_;
+        step.stage_end = cell.stages;
+        step.sequence_row = padded_;
+        step.sequence_step = state;
+        step.carry_row = padded_;
+        step.dy_row = b.dy.row;
+        step.dy_step = b.dy.step;
+        for (int s = 0; s < cell.stages; ++s) {
+            step.weight[s] = data<T>(pack_.hh_strips[s]);
+        }
+        for (int s = 0; s < cell.sequences; ++s) {
+            T* start = carry + s * state;
+            copy_padded<T>(s == 0 ? b.dh_n : nullptr, start, rows, hidden_, padded_);
+            step.carry[s] = start + rows.begin * padded_;
+        }
+        for (Index chunk = chunks; chunk-- > 0;) {
+            const Index begin = chunk * plan.chunk_steps;
+            const Index length = std::min(plan.chunk_steps, b.steps - begin);
+            const Gates g = gates(gate_data + chunk * chunk_size, B, length, cell.slots);
+            if (!rows.empty()) {
+                step.steps = length;
+                step.slots = g.data + rows.begin * g.row;
+                step.slots_panel = g.panel;
+                step.slots_row = g.row;
+                step.slots_step = g.step;
+                for (int s = 0; s < cell.sequences; ++s) {
+                    step.sequence[s] = sequences + (s * (b.steps + 1) + begin) * state +
+                                       rows.begin * padded_;
+                }
+                step.dy = b.dy.data
+                              ? b.dy.data + rows.begin * b.dy.row + begin * b.dy.step
+                              : nullptr;
+                kernels_.backward(step);
+                step.next_slots = step.slots;
+                step.next_panel = step.slots_panel;
+                step.next_row = step.slots_row;
+            }
+            team.barrier();  // every row's gate gradients are there
+
+            OuterGemm<T> outer{};
+            outer.accumulate = chunk + 1 < chunks;
+            outer.g_row = row;
+            outer.g_panel = g.panel;
+            const auto run = [&](int first_slot, int slots, Index k, T* out) {
+                const Range items = team.share(panels_ * ((k + kOuterTile - 1) / kOuterTile));
+                outer.g = g.data + first_slot * lanes;
+                outer.out = out;
+                outer.k = k;
+                outer.item_begin = items.begin;
+                outer.item_end = items.end;
+                outer.slots = slots;
+                table_.gemm_outer(outer);
+            };
+            outer.a = b.x.data + begin * b.x.step;
+            outer.a_outer = B == 1 ? 0 : b.x.step;
+            outer.a_inner = B == 1 ? b.x.step : b.x.row;
+            outer.outer = B == 1 ? 1 : length;
+            outer.inner = B == 1 ? length : B;
+            run(0, cell.input_slots, input_, ih_sum);
+            outer.outer = 1;
+            outer.inner = length * B;
+            outer.a_inner = padded_;
+            for (int s = 0; s < cell.stages; ++s) {
+                const Stage& stage = cell.stage[s];
+                const Index first = stage.operand * (b.steps + 1) + begin + stage.offset;
+                outer.a = sequences + first * state;
+                run(stage.first_slot, stage.slots, hidden_, hh_sum[s]);
+            }
+            const Range mine = team.share(panels_);
+            table_.sum_rows({g.data, row, g.panel, length * B, mine.begin, mine.end, bias_sum,
+                             cell.slots, outer.accumulate});
+            if (b.dx.data && all_have_rows) {
+                input_gradient(g, begin, {0, length}, rows, b.dx);
+            } else if (b.dx.data) {
+                input_gradient(g, begin, team.share(length), {0, B}, b.dx);
+            }
+        }
+        if (!rows.empty()) {
+            if (step.next_slots) {
+                StripGemm<T> last{};
+                last.a = gate_rows(step.next_slots, row, step.next_panel,
+                                   cell.stage[0].first_slot, cell.stage[0].slots);
+                last.weight = step.weight[0];
+                last.out = step.carry[0];
+                last.out_row = padded_;
+                last.rows = step.rows;
+                last.columns = hidden_;
+                last.accumulate = true;
+                table_.gemm_strips(last);
+            }
+            copy_unpadded(carry, b.dh0, rows, hidden_, padded_);
+        }
+        team.barrier();  // the sums are complete
+        const Range mine = team.share(panels_);
+        unpack_panels(ih_sum, hidden_, input_, {cell.ih_block, 0, cell.input_slots}, lanes, mine,
+                      b.dweight_ih);
+        for (int s = 0; s < cell.stages; ++s) {
+            unpack_panels(hh_sum[s], hidden_, hidden_,
+                          {cell.hh_block, cell.stage[s].first_slot, cell.stage[s].slots}, lanes,
+                          mine, b.dweight_hh);
+        }
+        for (Index u = mine.begin * lanes; u < std::min(mine.end * lanes, hidden_); ++u) {
+            const T* sums = bias_sum + u / lanes * row + u % lanes;
+            for (int s = 0; s < cell.slots; ++s) {
+                if (s < cell.input_slots) b.dbias_ih[cell.ih_block[s] * hidden_ + u] = sums[s * lanes];
+                if (cell.hh_block[s] >= 0) b.dbias_hh[cell.hh_block[s] * hidden_ + u] = sums[s * lanes];
+            }
+        }
+    });
+}
+
+template class Recurrent<float>;
+template class Recurrent<double>;
+
+}  // namespace grufast

@@ -1,0 +1,200 @@
+// What the kernels offer to the engine: plain structs and one table of function pointers per
+// instruction set. No SIMD here, no threads, and nothing with weak linkage: this header is
+// compiled with different instruction sets, and the linker would keep any one of the copies.
+//
+// Words: a *vector* is `lanes` units; a *panel* is the gates of one vector of units, side by
+// side; a *slot* is a gate's place in the gate buffer; a *strip* is one to three vectors of
+// output columns. Strides count elements.
+#pragma once
+
+#include <cstddef>
+
+namespace grufast {
+
+using Index = std::ptrdiff_t;
+
+constexpr int kMaxSlots = 4;
+constexpr int kMaxStages = 2;
+constexpr int kMaxSequences = 2;
+
+// Widths of the strips that n vectors are cut into: threes, then twos. A strip of one vector
+// leaves the FMA units waiting for loads (8x1 tile: 87 % of peak, 8x2 and 8x3: 97 %), so it is
+// only used where there is but one vector.
+static constexpr int strip_width(Index vectors_left) {
+    return vectors_left == 1 ? 1 : (vectors_left == 2 || vectors_left == 4) ? 2 : 3;
+}
+
+// One recurrent product within a step: slots [first_slot, first_slot + slots) take weight_hh
+// times sequence `operand` at time t + offset (0: the state before the step).
+struct Stage {
+    int first_slot, slots, operand, offset;
+};
+
+// All that the engine knows of a cell.
+struct CellInfo {
+    const char* name;
+    int gates;                // row blocks of weight_ih and weight_hh
+    int slots;                // places in the gate buffer, per unit
+    int input_slots;          // slots [0, input_slots) take the product with x
+    int ih_block[kMaxSlots];  // row block of weight_ih that slot s takes
+    int hh_block[kMaxSlots];  // row block of weight_hh that slot s takes
+    int stages;
+    Stage stage[kMaxStages];
+    int sequences;  // kept over time: 0 is the state h, 1 what the cell brings besides
+};
+
+// A in products: rows of `blocks` full blocks, then a tail cut into `tail_blocks` pieces.
+// A plain matrix is one block of K; gate gradients are panels of `slots x lanes`.
+template <class T>
+struct BlockedRows {
+    const T* data;
+    Index row;  // stride between rows
+    Index blocks, block_size, block;
+    Index tail_blocks, tail_size, tail_block;
+};
+
+// out[row][slot] of panel p = bias + sum over k of a[row][k] weight[p][k][slot].
+template <class T>
+struct PanelGemm {
+    const T* a;
+    Index a_row, k;
+    const T* weight;  // [panel][k][slots][lanes]
+    const T* bias;    // [panel][slots][lanes]
+    T* out;           // row r of panel p: out + p * out_panel + r * out_row
+    Index out_panel, out_row;
+    Index rows, panels;
+    int slots;
+};
+
+// out[row][column] = init + a[row] . weight[column], init being bias, out itself, or zero.
+template <class T>
+struct StripGemm {
+    BlockedRows<T> a;
+    const T* weight;  // strips of [k][width][lanes]
+    const T* bias;    // [vectors][lanes] or null
+    T* out;
+    Index out_row, rows, columns;
+    bool accumulate;  // start from out
+};
+
+// out[panel][i][slot] (+)= sum over (outer, inner) rows of a[row][i] * g[row][panel][slot].
+// Work items are tiles of `kOuterTile` values of i, panel-major; [item_begin, item_end) is done.
+constexpr Index kOuterTile = 8;
+template <class T>
+struct OuterGemm {
+    const T* a;
+    Index a_outer, a_inner;  // strides between rows of a; its columns are contiguous
+    Index outer, inner;
+    const T* g;
+    Index g_row, g_panel;  // g_row: between inner rows; outer rows follow each other
+    T* out;                // [panel][k][slots][lanes]
+    Index k;
+    Index item_begin, item_end;
+    int slots;
+    bool accumulate;
+};
+
+// out[panel][slot] (+)= sum over rows of g[row][panel][slot].
+template <class T>
+struct RowSum {
+    const T* g;
+    Index g_row, g_panel, rows;
+    Index panel_begin, panel_end;
+    T* out;  // [panel][slots][lanes]
+    int slots;
+    bool accumulate;
+};
+
+// Some steps of a recurrent layer for some rows and panels.
+template <class T>
+struct StepForward {
+    Index rows, hidden, panel_begin, panel_end;
+    Index steps;
+    int stage_begin, stage_end;
+    T* slots;  // holds x's products; where `save`, what backward needs takes their place
+    Index slots_panel, slots_row, slots_step;
+    T* sequence[kMaxSequences];  // at time t: sequence + ((first + t) & mask) * sequence_step
+    Index sequence_row, sequence_step, first, mask;
+    const T* weight[kMaxStages];  // [panel][k][slots of the stage][lanes]
+    const T* bias;                // [panel][slots][lanes]; read where a slot takes no x
+    T* y;                         // null: not wanted
+    Index y_row, y_step;
+    bool save;
+};
+
+// The same backwards in time: step `steps - 1` first, then down to 0.
+template <class T>
+struct StepBackward {
+    Index rows, hidden, vector_begin, vector_end;  // vectors on strip boundaries
+    Index steps;
+    int stage_begin, stage_end;
+    T* slots;             // saved gates; their gradients take their place
+    const T* next_slots;  // gradients of the step after the last one here; null: none
+    Index slots_panel, slots_row, slots_step;
+    Index next_panel, next_row;
+    const T* sequence[kMaxSequences];  // at time t: sequence + t * sequence_step
+    Index sequence_row, sequence_step;
+    const T* weight[kMaxStages];  // strips of [k][width][lanes], k over the stage's slots
+    T* carry[kMaxSequences];      // gradient from the later steps that skips the products
+    Index carry_row;
+    const T* dy;  // null: zero
+    Index dy_row, dy_step;
+};
+
+template <class T>
+struct CellKernels {
+    CellInfo info;
+    void (*forward)(const StepForward<T>&) noexcept;
+    void (*backward)(const StepBackward<T>&) noexcept;
+};
+
+enum CellId : int { kGru, kGruResetBefore, kCellCount };
+
+enum Activation : int { kLinear, kTanh, kSigmoid, kRelu, kActivationCount };
+
+template <class T>
+struct Sgd {
+    T learning_rate, momentum;
+    bool nesterov;
+};
+
+template <class T>
+struct Adam {
+    T step_size;        // learning_rate / (1 - beta_1^step)
+    T beta_1, beta_2;   //
+    T root_correction;  // sqrt(1 - beta_2^step)
+    T epsilon;
+};
+
+template <class T>
+struct KernelTable {
+    Index lanes;
+    void (*gemm_panels)(const PanelGemm<T>&) noexcept;
+    void (*gemm_strips)(const StripGemm<T>&) noexcept;
+    void (*gemm_outer)(const OuterGemm<T>&) noexcept;
+    void (*sum_rows)(const RowSum<T>&) noexcept;
+    CellKernels<T> cells[kCellCount];
+    // y = act(y), and dx = dy * act'(x) from y = act(x)
+    void (*activate)(Activation, T* y, Index n) noexcept;
+    void (*activate_backward)(Activation, const T* y, const T* dy, T* dx, Index n) noexcept;
+    void (*sgd)(const Sgd<T>&, T* w, const T* g, T* velocity, Index n) noexcept;
+    void (*adam)(const Adam<T>&, T* w, const T* g, T* m, T* v, Index n) noexcept;
+};
+
+struct Kernels {
+    KernelTable<float> f32;
+    KernelTable<double> f64;
+};
+
+// One per instruction set that was compiled in; see engine/dispatch.cpp.
+namespace baseline {
+extern const Kernels kernels;
+}
+namespace avx2 {
+extern const Kernels kernels;
+}
+namespace avx512 {
+extern const Kernels kernels;
+}
+
+}  // namespace grufast

@@ -1,0 +1,236 @@
+// Steps of any cell: the recurrent product in a register tile, the cell's formula as its
+// epilogue. A cell (gru.hpp) brings `info` and `forward<stage>`, `backward<stage>` for one row's
+// vector of units.
+#pragma once
+
+#include "tile.hpp"
+
+namespace grufast {
+namespace {
+
+// One row's vector of units, as a cell's formula sees it.
+template <class T>
+struct ForwardUnit {
+    T* slots;                        // in: x's products; out, when saving: the cell's choice
+    const T* before[kMaxSequences];  // the sequences before and after this step
+    T* after[kMaxSequences];
+};
+template <class T>
+struct BackwardUnit {
+    T* slots;  // in: what forward saved; out: gradients
+    const T* before[kMaxSequences];
+    T* carry[kMaxSequences];
+};
+
+template <class T>
+constexpr Index whole_vectors(Index n) {
+    return n / kLanes<T>;
+}
+
+template <class Cell, class T, int S, bool Save, int R, int P>
+GRUFAST_INLINE void forward_tile(const StepForward<T>& f, Index t, Index panel, Index row) {
+    constexpr Stage stage = Cell::info.stage[S];
+    constexpr Index lanes = kLanes<T>;
+    constexpr int N = stage.slots;
+    const auto at = [&](Index time) { return ((f.first + time) & f.mask) * f.sequence_step; };
+    T* slots = f.slots + panel * f.slots_panel + row * f.slots_row + t * f.slots_step;
+
+    Tile<T, R, P * N> acc;
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 16
+        for (int p = 0; p < P; ++p) {
+#pragma GCC unroll 16
+            for (int j = 0; j < N; ++j) {
+                const int slot = stage.first_slot + j;
+                const T* init = slot < Cell::info.input_slots
+                                    ? slots + p * f.slots_panel + r * f.slots_row + slot * lanes
+                                    : f.bias + ((panel + p) * Cell::info.slots + slot) * lanes;
+                acc.v[r][p * N + j] = load<T>(init);
+            }
+        }
+    }
+    const T* operand =
+        f.sequence[stage.operand] + at(t + stage.offset) + row * f.sequence_row;
+    const Index panel_weights = f.hidden * N * lanes;
+    accumulate<T, R, P, N>(acc, operand, f.sequence_row, 1, f.weight[S] + panel * panel_weights,
+                           panel_weights, N * lanes, f.hidden);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 16
+        for (int p = 0; p < P; ++p) {
+            const Index unit = (row + r) * f.sequence_row + (panel + p) * lanes;
+            ForwardUnit<T> u;
+            u.slots = slots + p * f.slots_panel + r * f.slots_row;
+            for (int s = 0; s < Cell::info.sequences; ++s) {
+                u.before[s] = f.sequence[s] + at(t) + unit;
+                u.after[s] = f.sequence[s] + at(t + 1) + unit;
+            }
+            Cell::template forward<S, Save, T>(&acc.v[r][p * N], u);
+            if (S + 1 == Cell::info.stages && f.y) {
+                const Index column = (panel + p) * lanes;
+                store_part<T>(f.y + (row + r) * f.y_row + t * f.y_step + column,
+                              load<T>(u.after[0]), f.hidden - column);
+            }
+        }
+    }
+}
+
+template <class Cell, class T, int S, bool Save>
+void forward_stage(const StepForward<T>& f, Index t) noexcept {
+    constexpr int max_rows = kTileRows<Cell::info.stage[S].slots>;
+    const Index rest = f.rows % max_rows, full = f.rows - rest;
+    for (Index panel = f.panel_begin; panel < f.panel_end;) {
+        // One or two rows alone have too few accumulators to hide the FMA's latency: pair panels.
+        const Index pair = rest > 0 && rest <= 2 && panel + 2 <= f.panel_end ? 2 : 1;
+        for (Index p = panel; p < panel + pair; ++p) {
+            for (Index row = 0; row < full; row += max_rows) {
+                forward_tile<Cell, T, S, Save, max_rows, 1>(f, t, p, row);
+            }
+        }
+        if (rest > 0) {
+            with_constant<max_rows - 1>(rest, [&](auto rows) {
+                constexpr int R = decltype(rows)::value;
+                if constexpr (R <= 2) {
+                    if (pair == 2) return forward_tile<Cell, T, S, Save, R, 2>(f, t, panel, full);
+                }
+                forward_tile<Cell, T, S, Save, R, 1>(f, t, panel, full);
+            });
+        }
+        panel += pair;
+    }
+}
+
+template <class Cell, class T, int S>
+GRUFAST_INLINE void forward_stage_if(const StepForward<T>& f, Index t) {
+    if constexpr (S < Cell::info.stages) {
+        if (S < f.stage_begin || S >= f.stage_end) return;
+        if (f.save) {
+            forward_stage<Cell, T, S, true>(f, t);
+        } else {
+            forward_stage<Cell, T, S, false>(f, t);
+        }
+    }
+}
+
+template <class Cell, class T>
+void forward_steps(const StepForward<T>& f) noexcept {
+    static_assert(kMaxStages == 2);
+    for (Index t = 0; t < f.steps; ++t) {
+        forward_stage_if<Cell, T, 0>(f, t);
+        forward_stage_if<Cell, T, 1>(f, t);
+    }
+}
+
+template <class Cell, class T, int S, int R, int P, int N>
+GRUFAST_INLINE void backward_tile(const StepBackward<T>& b, Index t, const BlockedRows<T>* gates,
+                                  Index vector, Index row) {
+    constexpr Stage stage = Cell::info.stage[S];
+    constexpr Index lanes = kLanes<T>;
+    const Index depth = stage.slots * b.hidden;
+
+    Tile<T, R, P * N> acc;
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 16
+        for (int j = 0; j < P * N; ++j) {
+            acc.v[r][j] = S == 0 ? load<T>(b.carry[0] + (row + r) * b.carry_row +
+                                           (vector + j) * lanes)
+                                 : Vec<T>{};
+        }
+    }
+    if (gates) {
+        accumulate_blocks<T, R, P, N>(acc, *gates, row, b.weight[S] + vector * lanes * depth,
+                                      N * lanes * depth);
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 16
+        for (int j = 0; j < P * N; ++j) {
+            const Index column = (vector + j) * lanes;
+            if (S == 0 && b.dy) {
+                acc.v[r][j] += load_part<T>(b.dy + (row + r) * b.dy_row + t * b.dy_step + column,
+                                            b.hidden - column);
+            }
+            BackwardUnit<T> u;
+            u.slots = b.slots + (vector + j) * b.slots_panel + (row + r) * b.slots_row +
+                      t * b.slots_step;
+            for (int s = 0; s < Cell::info.sequences; ++s) {
+                u.before[s] = b.sequence[s] + t * b.sequence_step +
+                              (row + r) * b.sequence_row + column;
+                u.carry[s] = b.carry[s] + (row + r) * b.carry_row + column;
+            }
+            Cell::template backward<S, T>(acc.v[r][j], u);
+        }
+    }
+}
+
+template <class Cell, class T, int S, int N>
+GRUFAST_INLINE Index backward_strips(const StepBackward<T>& b, Index t,
+                                     const BlockedRows<T>* gates, Index vector) {
+    constexpr int max_rows = kTileRows<N>;
+    const Index rest = b.rows % max_rows, full = b.rows - rest;
+    const Index pair = rest > 0 && rest <= 2 && vector + 2 * N <= b.vector_end &&
+                               strip_width(b.vector_end - vector - N) == N
+                           ? 2
+                           : 1;
+    for (Index v = vector; v < vector + pair * N; v += N) {
+        for (Index row = 0; row < full; row += max_rows) {
+            backward_tile<Cell, T, S, max_rows, 1, N>(b, t, gates, v, row);
+        }
+    }
+    if (rest > 0) {
+        with_constant<max_rows - 1>(rest, [&](auto rows) {
+            constexpr int R = decltype(rows)::value;
+            if constexpr (R <= 2) {
+                if (pair == 2) {
+                    return backward_tile<Cell, T, S, R, 2, N>(b, t, gates, vector, full);
+                }
+            }
+            backward_tile<Cell, T, S, R, 1, N>(b, t, gates, vector, full);
+        });
+    }
+    return pair * N;
+}
+
+template <class Cell, class T, int S>
+void backward_stage(const StepBackward<T>& b, Index t) noexcept {
+    constexpr Stage stage = Cell::info.stage[S];
+    constexpr Index lanes = kLanes<T>;
+    // Stage 0 multiplies the next step's gradients, stage 1 this step's.
+    const bool outside = S == 0 && t + 1 == b.steps;
+    const T* slots = outside ? b.next_slots : b.slots + (S == 0 ? t + 1 : t) * b.slots_step;
+    BlockedRows<T> gates;
+    gates.data = slots ? slots + stage.first_slot * lanes : nullptr;
+    gates.row = outside ? b.next_row : b.slots_row;
+    gates.blocks = whole_vectors<T>(b.hidden);
+    gates.block_size = stage.slots * lanes;
+    gates.block = outside ? b.next_panel : b.slots_panel;
+    gates.tail_size = b.hidden % lanes;
+    gates.tail_blocks = gates.tail_size ? stage.slots : 0;
+    gates.tail_block = lanes;
+    const BlockedRows<T>* product = slots ? &gates : nullptr;
+    for (Index v = b.vector_begin; v < b.vector_end;) {
+        with_constant<3>(strip_width(b.vector_end - v), [&](auto n) {
+            v += backward_strips<Cell, T, S, decltype(n)::value>(b, t, product, v);
+        });
+    }
+}
+
+template <class Cell, class T, int S>
+GRUFAST_INLINE void backward_stage_if(const StepBackward<T>& b, Index t) {
+    if constexpr (S < Cell::info.stages) {
+        if (b.stage_begin <= S && S < b.stage_end) backward_stage<Cell, T, S>(b, t);
+    }
+}
+
+template <class Cell, class T>
+void backward_steps(const StepBackward<T>& b) noexcept {
+    for (Index t = b.steps; t-- > 0;) {
+        backward_stage_if<Cell, T, 0>(b, t);
+        backward_stage_if<Cell, T, 1>(b, t);
+    }
+}
+
+}  // namespace
+}  // namespace grufast

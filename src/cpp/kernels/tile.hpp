@@ -1,0 +1,81 @@
+// The register tile that every product runs through: R rows by P groups of N vectors.
+//
+// Each output has one accumulator and k ascends, in every tile. So a row's bits do not depend on
+// the rows beside it nor on how the work is split; nothing else is needed for reproducibility.
+#pragma once
+
+#include "simd.hpp"
+
+namespace grufast {
+namespace {
+
+// Rows of a tile that is N vectors wide.
+template <int N>
+constexpr int kTileRows = kAccumulators / N < 8 ? kAccumulators / N : 8;
+
+template <class T, int R, int V>
+struct Tile {
+    Vec<T> v[R][V];
+};
+
+// acc[r][p * N + j] += sum over k of a[r * a_row + k * a_k] * b[p * b_group + k * b_k + j lanes].
+// The unroll pragmas keep the accumulators in registers: without them GCC 12 spills.
+template <class T, int R, int P, int N>
+GRUFAST_INLINE void accumulate(Tile<T, R, P * N>& acc, const T* a, Index a_row, Index a_k,
+                               const T* b, Index b_group, Index b_k, Index size) {
+    for (Index k = 0; k < size; ++k) {
+        Vec<T> w[P * N];
+#pragma GCC unroll 16
+        for (int p = 0; p < P; ++p) {
+#pragma GCC unroll 16
+            for (int j = 0; j < N; ++j) w[p * N + j] = load<T>(b + p * b_group + j * kLanes<T>);
+        }
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) {
+            const Vec<T> x = splat<T>(a[r * a_row]);
+#pragma GCC unroll 16
+            for (int j = 0; j < P * N; ++j) acc.v[r][j] = fma(x, w[j], acc.v[r][j]);
+        }
+        a += a_k;
+        b += b_k;
+    }
+}
+
+// The same with a's rows in blocks, b packed in their order as strips of N vectors.
+template <class T, int R, int P, int N>
+GRUFAST_INLINE void accumulate_blocks(Tile<T, R, P * N>& acc, const BlockedRows<T>& a, Index row,
+                                      const T* b, Index b_group) {
+    constexpr Index b_k = N * kLanes<T>;
+    const T* p = a.data + row * a.row;
+    for (Index i = 0; i < a.blocks; ++i, p += a.block, b += a.block_size * b_k) {
+        accumulate<T, R, P, N>(acc, p, a.row, 1, b, b_group, b_k, a.block_size);
+    }
+    for (Index i = 0; i < a.tail_blocks; ++i, p += a.tail_block, b += a.tail_size * b_k) {
+        accumulate<T, R, P, N>(acc, p, a.row, 1, b, b_group, b_k, a.tail_size);
+    }
+}
+
+template <int N>
+struct Constant {
+    static constexpr int value = N;
+};
+
+// f(Constant<n>) for a run-time n in [1, Max].
+template <int Max, class F>
+GRUFAST_INLINE void with_constant(Index n, const F& f) {
+    if constexpr (Max > 1) {
+        if (n < Max) return with_constant<Max - 1>(n, f);
+    }
+    f(Constant<Max>{});
+}
+
+// Cuts rows into tiles: f(Constant<rows of the tile>, first row).
+template <int Max, class F>
+GRUFAST_INLINE void for_row_tiles(Index rows, const F& f) {
+    Index row = 0;
+    for (; row + Max <= rows; row += Max) f(Constant<Max>{}, row);
+    if (row < rows) with_constant<Max - 1>(rows - row, [&](auto r) { f(r, row); });
+}
+
+}  // namespace
+}  // namespace grufast
