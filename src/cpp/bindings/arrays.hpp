@@ -19,7 +19,8 @@ constexpr const char* kDtypeName = sizeof(T) == 4 ? "float32" : "float64";
 inline std::string shape_text(const std::vector<Index>& shape) {
     std::string text = "(";
     for (std::size_t i = 0; i < shape.size(); ++i) {
-        text += (i ? ", " : "") + (shape[i] < 0 ? std::string("any") : std::to_string(shape[i]));
+        text +=
+            (i ? ", " : "") + (shape[i] < 0 ? std::string("any") : std::to_string(shape[i]));
     }
     return text + (shape.size() == 1 ? ",)" : ")");
 }
@@ -40,7 +41,8 @@ py::array checked(const py::object& object, const char* name, const std::vector<
     const auto array = py::reinterpret_borrow<py::array>(object);
     if (!py::isinstance<py::array_t<T>>(object)) {
         throw py::type_error(std::string(name) + ": got dtype " +
-                             std::string(py::str(array.dtype())) + ", expected " + kDtypeName<T>);
+                             std::string(py::str(array.dtype())) + ", expected " +
+                             kDtypeName<T>);
     }
     const std::vector<Index> got = shape_of(array);
     bool fits = got.size() == shape.size();
@@ -64,7 +66,8 @@ py::array checked(const py::object& object, const char* name, const std::vector<
 
 // The same for arrays that must be contiguous throughout.
 template <class T>
-py::array contiguous(const py::object& object, const char* name, const std::vector<Index>& shape) {
+py::array contiguous(const py::object& object, const char* name,
+                     const std::vector<Index>& shape) {
     py::array array = checked<T>(object, name, shape);
     if (!(array.flags() & py::array::c_style)) {
         throw py::value_error(std::string(name) + ": is not C-contiguous");

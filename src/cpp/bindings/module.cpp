@@ -27,7 +27,8 @@ int find_name(const char* const (&names)[N], const std::string& name, const char
         if (name == names[i]) return static_cast<int>(i);
         all += (i ? ", " : "") + std::string(names[i]);
     }
-    throw py::value_error(std::string(argument) + ": got '" + name + "', expected one of: " + all);
+    throw py::value_error(std::string(argument) + ": got '" + name +
+                          "', expected one of: " + all);
 }
 
 void check_size(Index value, const char* name) {
@@ -50,8 +51,8 @@ class PyRecurrent {
                       py::object bias_hh) = 0;
     virtual py::tuple forward(py::object x, py::object h0, bool sequences,
                               Workspace* workspace) const = 0;
-    virtual py::tuple backward(Workspace& workspace, py::object x, py::object dy, py::object dh_n,
-                               bool need_dx) const = 0;
+    virtual py::tuple backward(Workspace& workspace, py::object x, py::object dy,
+                               py::object dh_n, bool need_dx) const = 0;
 };
 
 template <class T>
@@ -63,8 +64,10 @@ class PyRecurrentOf final : public PyRecurrent {
     void pack(py::object weight_ih, py::object weight_hh, py::object bias_ih,
               py::object bias_hh) override {
         const Index rows = layer_.info().gates * layer_.hidden_size();
-        const py::array w_ih = contiguous<T>(weight_ih, "weight_ih", {rows, layer_.input_size()});
-        const py::array w_hh = contiguous<T>(weight_hh, "weight_hh", {rows, layer_.hidden_size()});
+        const py::array w_ih =
+            contiguous<T>(weight_ih, "weight_ih", {rows, layer_.input_size()});
+        const py::array w_hh =
+            contiguous<T>(weight_hh, "weight_hh", {rows, layer_.hidden_size()});
         const py::array b_ih = contiguous<T>(bias_ih, "bias_ih", {rows});
         const py::array b_hh = contiguous<T>(bias_hh, "bias_hh", {rows});
         {
@@ -111,7 +114,8 @@ class PyRecurrentOf final : public PyRecurrent {
         if (!dy_object.is_none()) dy = checked<T>(dy_object, "dy", {B, steps, H});
         const std::optional<py::array> dh_n = optional(dh_n_object, "dh_n", {B, H});
         py::array_t<T> dh0 = new_array<T>({B, H});
-        py::array_t<T> dweight_ih = new_array<T>({rows, C}), dweight_hh = new_array<T>({rows, H});
+        py::array_t<T> dweight_ih = new_array<T>({rows, C}),
+                       dweight_hh = new_array<T>({rows, H});
         py::array_t<T> dbias_ih = new_array<T>({rows}), dbias_hh = new_array<T>({rows});
         typename Recurrent<T>::Backward b{};
         b.batch = B;
@@ -170,7 +174,8 @@ class PyDense {
     virtual ~PyDense() = default;
     virtual void pack(py::object weight, py::object bias) = 0;
     virtual py::object forward(py::object x) const = 0;
-    virtual py::tuple backward(py::object x, py::object y, py::object dy, bool need_dx) const = 0;
+    virtual py::tuple backward(py::object x, py::object y, py::object dy,
+                               bool need_dx) const = 0;
 };
 
 template <class T>
@@ -180,7 +185,8 @@ class PyDenseOf final : public PyDense {
         : layer_(active_table<T>(), input_size, units, activation) {}
 
     void pack(py::object weight, py::object bias) override {
-        const py::array w = contiguous<T>(weight, "weight", {layer_.units(), layer_.input_size()});
+        const py::array w =
+            contiguous<T>(weight, "weight", {layer_.units(), layer_.input_size()});
         const py::array b = contiguous<T>(bias, "bias", {layer_.units()});
         {
             py::gil_scoped_release nogil;
@@ -274,7 +280,8 @@ void sgd(py::object weight, py::object gradient, py::object velocity, double lea
         const T* g = data<T>(contiguous<T>(gradient, "gradient", shape));
         T* v = velocity.is_none() ? nullptr : updated<T>(velocity, "velocity", shape);
         const Index n = py::reinterpret_borrow<py::array>(weight).size();
-        const Sgd<T> settings = {static_cast<T>(learning_rate), static_cast<T>(momentum), nesterov};
+        const Sgd<T> settings = {static_cast<T>(learning_rate), static_cast<T>(momentum),
+                                 nesterov};
         py::gil_scoped_release nogil;
         sgd_step(settings, w, g, v, n);
     });
@@ -294,10 +301,10 @@ void adam(py::object weight, py::object gradient, py::object m, py::object v,
         T* second = updated<T>(v, "v", shape);
         const Index n = py::reinterpret_borrow<py::array>(weight).size();
         const auto count = static_cast<double>(step);
-        const Adam<T> settings = {
-            static_cast<T>(learning_rate / (1 - std::pow(beta_1, count))), static_cast<T>(beta_1),
-            static_cast<T>(beta_2), static_cast<T>(std::sqrt(1 - std::pow(beta_2, count))),
-            static_cast<T>(epsilon)};
+        const Adam<T> settings = {static_cast<T>(learning_rate / (1 - std::pow(beta_1, count))),
+                                  static_cast<T>(beta_1), static_cast<T>(beta_2),
+                                  static_cast<T>(std::sqrt(1 - std::pow(beta_2, count))),
+                                  static_cast<T>(epsilon)};
         py::gil_scoped_release nogil;
         adam_step(settings, w, g, first, second, n);
     });
@@ -337,19 +344,20 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
     m.def("get_num_threads", &num_threads);
     m.def("sgd_step", &sgd, py::arg("weight"), py::arg("gradient"), py::arg("velocity"),
           py::arg("learning_rate"), py::arg("momentum"), py::arg("nesterov"));
-    m.def("adam_step", &adam, py::arg("weight"), py::arg("gradient"), py::arg("m"), py::arg("v"),
-          py::arg("learning_rate"), py::arg("beta_1"), py::arg("beta_2"), py::arg("epsilon"),
-          py::arg("step"));
+    m.def("adam_step", &adam, py::arg("weight"), py::arg("gradient"), py::arg("m"),
+          py::arg("v"), py::arg("learning_rate"), py::arg("beta_1"), py::arg("beta_2"),
+          py::arg("epsilon"), py::arg("step"));
 
-    py::class_<Workspace>(m, "Workspace").def(py::init<>()).def_property_readonly(
-        "nbytes", &Workspace::size);
+    py::class_<Workspace>(m, "Workspace")
+        .def(py::init<>())
+        .def_property_readonly("nbytes", &Workspace::size);
     py::class_<PyRecurrent>(m, "Recurrent")
         .def(py::init(&make_recurrent), py::arg("cell"), py::arg("input_size"),
              py::arg("hidden_size"), py::arg("dtype"))
         .def("pack", &PyRecurrent::pack, py::arg("weight_ih"), py::arg("weight_hh"),
              py::arg("bias_ih"), py::arg("bias_hh"))
-        .def("forward", &PyRecurrent::forward, py::arg("x"), py::arg("h0"), py::arg("sequences"),
-             py::arg("workspace").none(true))
+        .def("forward", &PyRecurrent::forward, py::arg("x"), py::arg("h0"),
+             py::arg("sequences"), py::arg("workspace").none(true))
         .def("backward", &PyRecurrent::backward, py::arg("workspace"), py::arg("x"),
              py::arg("dy"), py::arg("dh_n"), py::arg("need_dx") = true);
     py::class_<PyDense>(m, "Dense")

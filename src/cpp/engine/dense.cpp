@@ -11,7 +11,8 @@ constexpr int kOneBlock[] = {0};
 }  // namespace
 
 template <class T>
-Dense<T>::Dense(const KernelTable<T>& table, Index input_size, Index units, Activation activation)
+Dense<T>::Dense(const KernelTable<T>& table, Index input_size, Index units,
+                Activation activation)
     : table_(table),
       input_(input_size),
       units_(units),
@@ -40,8 +41,8 @@ void Dense<T>::pack(const T* weight, const T* bias) {
 
 template <class T>
 int Dense<T>::threads(Index rows, double products) const {
-    return threads_for(2.0 * products * static_cast<double>(rows) * static_cast<double>(input_) *
-                       static_cast<double>(units_));
+    return threads_for(2.0 * products * static_cast<double>(rows) *
+                       static_cast<double>(input_) * static_cast<double>(units_));
 }
 
 template <class T>
@@ -116,7 +117,8 @@ void Dense<T>::backward(Index rows, const T* x, Index x_row, const T* y, const T
         team.barrier();
         unpack_panels(weight_sum, units_, input_, {kOneBlock, 0, 1}, lanes, panels, dweight);
         const Range units = {panels.begin * lanes, std::min(panels.end * lanes, units_)};
-        if (!units.empty()) std::copy(bias_sum + units.begin, bias_sum + units.end, dbias + units.begin);
+        if (!units.empty())
+            std::copy(bias_sum + units.begin, bias_sum + units.end, dbias + units.begin);
     });
 }
 

@@ -16,8 +16,8 @@ class Dense {
     // x [rows][C] with any row stride; y [rows][units] contiguous.
     void forward(Index rows, const T* x, Index x_row, T* y) const;
     // y as forward gave it, dy contiguous; dx [rows][C] contiguous or null.
-    void backward(Index rows, const T* x, Index x_row, const T* y, const T* dy, T* dx, T* dweight,
-                  T* dbias) const;
+    void backward(Index rows, const T* x, Index x_row, const T* y, const T* dy, T* dx,
+                  T* dweight, T* dbias) const;
 
     Index input_size() const { return input_; }
     Index units() const { return units_; }

@@ -51,8 +51,7 @@ template <class... Sizes>
 Index elements(Sizes... sizes) {
     Index product = 1;
     for (const Index size : {static_cast<Index>(sizes)...}) {
-        if (__builtin_mul_overflow(product, size, &product) ||
-            product > (Index{1} << 58)) {
+        if (__builtin_mul_overflow(product, size, &product) || product > (Index{1} << 58)) {
             throw std::bad_alloc();
         }
     }

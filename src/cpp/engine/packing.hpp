@@ -5,7 +5,8 @@
 
 namespace grufast {
 
-// Which row blocks of a weight matrix, in which order: block[first] to block[first + count - 1].
+// Which row blocks of a weight matrix, in which order: block[first] to block[first + count -
+// 1].
 struct Slots {
     const int* block;
     int first, count;
@@ -38,8 +39,8 @@ void unpack_panels(const T* panels, Index units, Index k, Slots slots, Index lan
     }
 }
 
-// weight [blocks * units][columns] -> strips of columns, each [k][width][lane], where k runs over
-// the units and slots in the order in which the gate buffer holds them: panel, slot, lane.
+// weight [blocks * units][columns] -> strips of columns, each [k][width][lane], where k runs
+// over the units and slots in the order in which the gate buffer holds them: panel, slot, lane.
 template <class T>
 void pack_strips(const T* weight, Index units, Index columns, Slots slots, Index lanes,
                  T* strips) {
@@ -49,7 +50,8 @@ void pack_strips(const T* weight, Index units, Index columns, Slots slots, Index
         for (Index panel = 0; panel * lanes < units; ++panel) {
             for (int s = 0; s < slots.count; ++s) {
                 for (Index u = panel * lanes; u < (panel + 1) * lanes && u < units; ++u) {
-                    const T* from = weight + (slots.block[slots.first + s] * units + u) * columns;
+                    const T* from =
+                        weight + (slots.block[slots.first + s] * units + u) * columns;
                     for (Index i = first; i < first + width; ++i) {
                         *strips++ = i < columns ? from[i] : T(0);
                     }

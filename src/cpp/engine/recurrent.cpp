@@ -102,8 +102,8 @@ typename Recurrent<T>::Plan Recurrent<T>::plan(Index batch, Index steps, bool tr
     plan.threads = threads_for(operations);
     plan.row_parts = static_cast<int>(
         std::clamp<Index>(batch / kRowsPerPart, 1, static_cast<Index>(plan.threads)));
-    plan.chunk_steps = std::clamp<Index>(kChunkRows / std::max<Index>(batch, 1), 1,
-                                         std::max<Index>(steps, 1));
+    plan.chunk_steps =
+        std::clamp<Index>(kChunkRows / std::max<Index>(batch, 1), 1, std::max<Index>(steps, 1));
     const Index part = std::max<Index>(batch / plan.row_parts, 1);
     plan.projected_steps = std::clamp<Index>(kProjectedRows / part, 1, plan.chunk_steps);
     return plan;
@@ -128,8 +128,14 @@ template <class T>
 BlockedRows<T> Recurrent<T>::gate_rows(const T* data, Index row, Index panel, int first_slot,
                                        int slots) const {
     const Index lanes = table_.lanes, tail = hidden_ % lanes;
-    return {data + first_slot * lanes, row, hidden_ / lanes, slots * lanes, panel,
-            tail ? slots : 0,          tail, lanes};
+    return {data + first_slot * lanes,
+            row,
+            hidden_ / lanes,
+            slots * lanes,
+            panel,
+            tail ? slots : 0,
+            tail,
+            lanes};
 }
 
 template <class T>
@@ -228,8 +234,8 @@ void Recurrent<T>::input_gradient(const Gates& g, Index t, Range steps, Range ro
                                   const Sequence<T>& dx) const {
     for_runs(steps, rows, [&](Index s, Index b, Index count, bool along_time) {
         StripGemm<T> p{};
-        p.a = gate_rows(g.data + s * g.step + b * g.row, along_time ? g.step : g.row, g.panel, 0,
-                        info().input_slots);
+        p.a = gate_rows(g.data + s * g.step + b * g.row, along_time ? g.step : g.row, g.panel,
+                        0, info().input_slots);
         p.weight = data<T>(pack_.ih_strips);
         p.out = dx.data + b * dx.row + (t + s) * dx.step;
         p.out_row = along_time ? dx.step : dx.row;
@@ -246,7 +252,8 @@ void Recurrent<T>::backward(const Backward& b, Workspace& w) const {
     if (!w.filled || w.table != &table_ || w.cell != cell_ || w.batch != B ||
         w.steps != b.steps || w.input != input_ || w.hidden != hidden_) {
         throw std::invalid_argument(
-            "workspace: holds no forward of this layer and shape, or a backward has used it up");
+            "workspace: holds no forward of this layer and shape, or a backward has used it "
+            "up");
     }
     const Plan plan = this->plan(B, b.steps, true);
     const Index state = B * padded_, row = cell.slots * lanes;
@@ -255,7 +262,8 @@ void Recurrent<T>::backward(const Backward& b, Workspace& w) const {
     T* gate_data = data<T>(w.gates);
     const T* sequences = data<T>(w.sequences);
 
-    // Scratch: what is carried to earlier steps, then the gradients in the weights' packed order.
+    // Scratch: what is carried to earlier steps, then the gradients in the weights' packed
+    // order.
     const Index ih_size = padded_ * input_ * cell.input_slots, bias_size = padded_ * cell.slots;
     Index hh_size[kMaxStages] = {}, size = cell.sequences * state + ih_size + bias_size;
     for (int s = 0; s < cell.stages; ++s) {
@@ -306,12 +314,11 @@ void Recurrent<T>::backward(const Backward& b, Workspace& w) const {
                 step.slots_row = g.row;
                 step.slots_step = g.step;
                 for (int s = 0; s < cell.sequences; ++s) {
-                    step.sequence[s] = sequences + (s * (b.steps + 1) + begin) * state +
-                                       rows.begin * padded_;
+                    step.sequence[s] =
+                        sequences + (s * (b.steps + 1) + begin) * state + rows.begin * padded_;
                 }
-                step.dy = b.dy.data
-                              ? b.dy.data + rows.begin * b.dy.row + begin * b.dy.step
-                              : nullptr;
+                step.dy =
+                    b.dy.data ? b.dy.data + rows.begin * b.dy.row + begin * b.dy.step : nullptr;
                 kernels_.backward(step);
                 step.next_slots = step.slots;
                 step.next_panel = step.slots_panel;
@@ -374,8 +381,8 @@ void Recurrent<T>::backward(const Backward& b, Workspace& w) const {
         }
         team.barrier();  // the sums are complete
         const Range mine = team.share(panels_);
-        unpack_panels(ih_sum, hidden_, input_, {cell.ih_block, 0, cell.input_slots}, lanes, mine,
-                      b.dweight_ih);
+        unpack_panels(ih_sum, hidden_, input_, {cell.ih_block, 0, cell.input_slots}, lanes,
+                      mine, b.dweight_ih);
         for (int s = 0; s < cell.stages; ++s) {
             unpack_panels(hh_sum[s], hidden_, hidden_,
                           {cell.hh_block, cell.stage[s].first_slot, cell.stage[s].slots}, lanes,
@@ -384,8 +391,10 @@ void Recurrent<T>::backward(const Backward& b, Workspace& w) const {
         for (Index u = mine.begin * lanes; u < std::min(mine.end * lanes, hidden_); ++u) {
             const T* sums = bias_sum + u / lanes * row + u % lanes;
             for (int s = 0; s < cell.slots; ++s) {
-                if (s < cell.input_slots) b.dbias_ih[cell.ih_block[s] * hidden_ + u] = sums[s * lanes];
-                if (cell.hh_block[s] >= 0) b.dbias_hh[cell.hh_block[s] * hidden_ + u] = sums[s * lanes];
+                if (s < cell.input_slots)
+                    b.dbias_ih[cell.ih_block[s] * hidden_ + u] = sums[s * lanes];
+                if (cell.hh_block[s] >= 0)
+                    b.dbias_hh[cell.hh_block[s] * hidden_ + u] = sums[s * lanes];
             }
         }
     });

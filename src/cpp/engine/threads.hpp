@@ -9,8 +9,9 @@
 
 namespace grufast {
 
-// How many threads a call may use: GRUFAST_NUM_THREADS, else OMP_NUM_THREADS, else the CPUs this
-// process may run on; 1 in a forked child, because GNU OpenMP's threads do not survive a fork.
+// How many threads a call may use: GRUFAST_NUM_THREADS, else OMP_NUM_THREADS, else the CPUs
+// this process may run on; 1 in a forked child, because GNU OpenMP's threads do not survive a
+// fork.
 int num_threads();
 // Throws std::invalid_argument unless 1 <= n <= kMaxThreads.
 constexpr int kMaxThreads = 1024;

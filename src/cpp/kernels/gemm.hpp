@@ -21,7 +21,8 @@ GRUFAST_INLINE void gemm_panels_of(const PanelGemm<T>& g) {
 #pragma GCC unroll 16
                 for (int j = 0; j < N; ++j) acc.v[r][j] = load<T>(bias + j * lanes);
             }
-            accumulate<T, R, 1, N>(acc, g.a + row * g.a_row, g.a_row, 1, weight, 0, N * lanes, g.k);
+            accumulate<T, R, 1, N>(acc, g.a + row * g.a_row, g.a_row, 1, weight, 0, N * lanes,
+                                   g.k);
 #pragma GCC unroll 16
             for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 16
@@ -35,7 +36,8 @@ GRUFAST_INLINE void gemm_panels_of(const PanelGemm<T>& g) {
 
 template <class T>
 void gemm_panels(const PanelGemm<T>& g) noexcept {
-    with_constant<kMaxSlots>(g.slots, [&](auto n) { gemm_panels_of<T, decltype(n)::value>(g); });
+    with_constant<kMaxSlots>(g.slots,
+                             [&](auto n) { gemm_panels_of<T, decltype(n)::value>(g); });
 }
 
 template <class T, int N>
@@ -132,7 +134,8 @@ void sum_rows(const RowSum<T>& s) noexcept {
             const T* g = s.g + panel * s.g_panel;
             Vec<T> acc[N];
 #pragma GCC unroll 16
-            for (int j = 0; j < N; ++j) acc[j] = s.accumulate ? load<T>(out + j * lanes) : Vec<T>{};
+            for (int j = 0; j < N; ++j)
+                acc[j] = s.accumulate ? load<T>(out + j * lanes) : Vec<T>{};
             for (Index row = 0; row < s.rows; ++row, g += s.g_row) {
 #pragma GCC unroll 16
                 for (int j = 0; j < N; ++j) acc[j] += load<T>(g + j * lanes);

@@ -24,11 +24,12 @@ GRUFAST_INLINE GruGradients<T> gru_gradients(Vec<T> dh, Vec<T> n, Vec<T> z, Vec<
     return {dh_new * (1 - n * n), dh_new * (h - n) * z, dh * z};
 }
 
-// Reset after. Slots: n, r, z, q with q = U_n h + b_hn; as gradients dn, dr, dz, dq. The product
-// with x fills n, r, z; the product with h fills r, z, q: two overlapping windows on one buffer.
+// Reset after. Slots: n, r, z, q with q = U_n h + b_hn; as gradients dn, dr, dz, dq. The
+// product with x fills n, r, z; the product with h fills r, z, q: two overlapping windows on
+// one buffer.
 struct Gru {
-    static constexpr CellInfo info = {"gru", 3, 4, 3, {2, 0, 1, -1}, {-1, 0, 1, 2},
-                                      1,     {{1, 3, 0, 0}, {}},     1};
+    static constexpr CellInfo info = {
+        "gru", 3, 4, 3, {2, 0, 1, -1}, {-1, 0, 1, 2}, 1, {{1, 3, 0, 0}, {}}, 1};
 
     // Two divisions serve three gates: with e_z = exp(-a_z) and m = expm1(2 u), u = x_n + r q,
     // z = 1 / (1 + e_z), n = m / (m + 2), so h' = (e_z m + h (m + 2)) / ((1 + e_z) (m + 2)).
@@ -70,8 +71,8 @@ struct Gru {
 // gradient of U_n needs it.
 struct GruResetBefore {
     static constexpr CellInfo info = {
-        "gru_reset_before", 3, 3, 3, {2, 0, 1, -1}, {2, 0, 1, -1}, 2, {{1, 2, 0, 0}, {0, 1, 1, 1}},
-        2};
+        "gru_reset_before",           3, 3, 3, {2, 0, 1, -1}, {2, 0, 1, -1}, 2,
+        {{1, 2, 0, 0}, {0, 1, 1, 1}}, 2};
 
     template <int S, bool Save, class T>
     static GRUFAST_INLINE void forward(const Vec<T>* a, const ForwardUnit<T>& u) {

@@ -78,7 +78,8 @@ struct StripGemm {
 };
 
 // out[panel][i][slot] (+)= sum over (outer, inner) rows of a[row][i] * g[row][panel][slot].
-// Work items are tiles of `kOuterTile` values of i, panel-major; [item_begin, item_end) is done.
+// Work items are tiles of `kOuterTile` values of i, panel-major; [item_begin, item_end) is
+// done.
 constexpr Index kOuterTile = 8;
 template <class T>
 struct OuterGemm {

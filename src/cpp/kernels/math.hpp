@@ -1,5 +1,5 @@
-// exp, logistic and tanh on vectors. Method: Cody-Waite reduction x = n ln 2 + r, |r| <= ln 2 / 2,
-// and e^r = 1 + r + r^2 P(r), P a Chebyshev fit of (e^r - 1 - r) / r^2 on that interval
+// exp, logistic and tanh on vectors. Method: Cody-Waite reduction x = n ln 2 + r, |r| <= ln 2 /
+// 2, and e^r = 1 + r + r^2 P(r), P a Chebyshev fit of (e^r - 1 - r) / r^2 on that interval
 // (mpmath.chebyfit; error of e^r: float 8e-9, double 1.3e-17).
 #pragma once
 
@@ -30,11 +30,11 @@ struct ExpConstants<double> {
     static constexpr double ln2_low = 1.42860682030941723212e-6;
     static constexpr double round = 6755399441055744.0;  // 1.5 * 2^52
     static constexpr int shift = 52;
-    static constexpr double poly[] = {
-        2.5100385495510319078e-8,  2.7620088445409748161e-7,  2.7557268459997064772e-6,
-        2.4801521295954375131e-5,  1.9841269863053616878e-4,  1.3888888917213716901e-3,
-        8.3333333333300618325e-3,  4.1666666666624127873e-2,  0.16666666666666667453,
-        0.50000000000000010221};
+    static constexpr double poly[] = {2.5100385495510319078e-8, 2.7620088445409748161e-7,
+                                      2.7557268459997064772e-6, 2.4801521295954375131e-5,
+                                      1.9841269863053616878e-4, 1.3888888917213716901e-3,
+                                      8.3333333333300618325e-3, 4.1666666666624127873e-2,
+                                      0.16666666666666667453,   0.50000000000000010221};
     static constexpr double gate_limit = 340.0;
     static constexpr double tanh_limit = 40.0;
     static constexpr double exp_limit = 708.0;

@@ -34,7 +34,8 @@ void activate(Activation activation, T* y, Index n) noexcept {
 }
 
 template <class T>
-void activate_backward(Activation activation, const T* y, const T* dy, T* dx, Index n) noexcept {
+void activate_backward(Activation activation, const T* y, const T* dy, T* dx,
+                       Index n) noexcept {
     for_vectors<T>(n, [&](Index i, Index part) {
         const Vec<T> v = load_part<T>(y + i, part);
         Vec<T> d = load_part<T>(dy + i, part);

@@ -1,6 +1,6 @@
 // Steps of any cell: the recurrent product in a register tile, the cell's formula as its
-// epilogue. A cell (gru.hpp) brings `info` and `forward<stage>`, `backward<stage>` for one row's
-// vector of units.
+// epilogue. A cell (gru.hpp) brings `info` and `forward<stage>`, `backward<stage>` for one
+// row's vector of units.
 #pragma once
 
 #include "tile.hpp"
@@ -50,8 +50,7 @@ GRUFAST_INLINE void forward_tile(const StepForward<T>& f, Index t, Index panel, 
             }
         }
     }
-    const T* operand =
-        f.sequence[stage.operand] + at(t + stage.offset) + row * f.sequence_row;
+    const T* operand = f.sequence[stage.operand] + at(t + stage.offset) + row * f.sequence_row;
     const Index panel_weights = f.hidden * N * lanes;
     accumulate<T, R, P, N>(acc, operand, f.sequence_row, 1, f.weight[S] + panel * panel_weights,
                            panel_weights, N * lanes, f.hidden);
@@ -81,7 +80,8 @@ void forward_stage(const StepForward<T>& f, Index t) noexcept {
     constexpr int max_rows = kTileRows<Cell::info.stage[S].slots>;
     const Index rest = f.rows % max_rows, full = f.rows - rest;
     for (Index panel = f.panel_begin; panel < f.panel_end;) {
-        // One or two rows alone have too few accumulators to hide the FMA's latency: pair panels.
+        // One or two rows alone have too few accumulators to hide the FMA's latency: pair
+        // panels.
         const Index pair = rest > 0 && rest <= 2 && panel + 2 <= f.panel_end ? 2 : 1;
         for (Index p = panel; p < panel + pair; ++p) {
             for (Index row = 0; row < full; row += max_rows) {
@@ -92,7 +92,8 @@ void forward_stage(const StepForward<T>& f, Index t) noexcept {
             with_constant<max_rows - 1>(rest, [&](auto rows) {
                 constexpr int R = decltype(rows)::value;
                 if constexpr (R <= 2) {
-                    if (pair == 2) return forward_tile<Cell, T, S, Save, R, 2>(f, t, panel, full);
+                    if (pair == 2)
+                        return forward_tile<Cell, T, S, Save, R, 2>(f, t, panel, full);
                 }
                 forward_tile<Cell, T, S, Save, R, 1>(f, t, panel, full);
             });
@@ -123,8 +124,8 @@ void forward_steps(const StepForward<T>& f) noexcept {
 }
 
 template <class Cell, class T, int S, int R, int P, int N>
-GRUFAST_INLINE void backward_tile(const StepBackward<T>& b, Index t, const BlockedRows<T>* gates,
-                                  Index vector, Index row) {
+GRUFAST_INLINE void backward_tile(const StepBackward<T>& b, Index t,
+                                  const BlockedRows<T>* gates, Index vector, Index row) {
     constexpr Stage stage = Cell::info.stage[S];
     constexpr Index lanes = kLanes<T>;
     const Index depth = stage.slots * b.hidden;
@@ -134,9 +135,9 @@ GRUFAST_INLINE void backward_tile(const StepBackward<T>& b, Index t, const Block
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 16
         for (int j = 0; j < P * N; ++j) {
-            acc.v[r][j] = S == 0 ? load<T>(b.carry[0] + (row + r) * b.carry_row +
-                                           (vector + j) * lanes)
-                                 : Vec<T>{};
+            acc.v[r][j] =
+                S == 0 ? load<T>(b.carry[0] + (row + r) * b.carry_row + (vector + j) * lanes)
+                       : Vec<T>{};
         }
     }
     if (gates) {
@@ -149,15 +150,15 @@ GRUFAST_INLINE void backward_tile(const StepBackward<T>& b, Index t, const Block
         for (int j = 0; j < P * N; ++j) {
             const Index column = (vector + j) * lanes;
             if (S == 0 && b.dy) {
-                acc.v[r][j] += load_part<T>(b.dy + (row + r) * b.dy_row + t * b.dy_step + column,
-                                            b.hidden - column);
+                acc.v[r][j] += load_part<T>(
+                    b.dy + (row + r) * b.dy_row + t * b.dy_step + column, b.hidden - column);
             }
             BackwardUnit<T> u;
             u.slots = b.slots + (vector + j) * b.slots_panel + (row + r) * b.slots_row +
                       t * b.slots_step;
             for (int s = 0; s < Cell::info.sequences; ++s) {
-                u.before[s] = b.sequence[s] + t * b.sequence_step +
-                              (row + r) * b.sequence_row + column;
+                u.before[s] =
+                    b.sequence[s] + t * b.sequence_step + (row + r) * b.sequence_row + column;
                 u.carry[s] = b.carry[s] + (row + r) * b.carry_row + column;
             }
             Cell::template backward<S, T>(acc.v[r][j], u);

@@ -1,7 +1,8 @@
 // The register tile that every product runs through: R rows by P groups of N vectors.
 //
-// Each output has one accumulator and k ascends, in every tile. So a row's bits do not depend on
-// the rows beside it nor on how the work is split; nothing else is needed for reproducibility.
+// Each output has one accumulator and k ascends, in every tile. So a row's bits do not depend
+// on the rows beside it nor on how the work is split; nothing else is needed for
+// reproducibility.
 #pragma once
 
 #include "simd.hpp"
@@ -18,8 +19,8 @@ struct Tile {
     Vec<T> v[R][V];
 };
 
-// acc[r][p * N + j] += sum over k of a[r * a_row + k * a_k] * b[p * b_group + k * b_k + j lanes].
-// The unroll pragmas keep the accumulators in registers: without them GCC 12 spills.
+// acc[r][p * N + j] += sum over k of a[r * a_row + k * a_k] * b[p * b_group + k * b_k + j
+// lanes]. The unroll pragmas keep the accumulators in registers: without them GCC 12 spills.
 template <class T, int R, int P, int N>
 GRUFAST_INLINE void accumulate(Tile<T, R, P * N>& acc, const T* a, Index a_row, Index a_k,
                                const T* b, Index b_group, Index b_k, Index size) {
@@ -43,8 +44,8 @@ GRUFAST_INLINE void accumulate(Tile<T, R, P * N>& acc, const T* a, Index a_row, 
 
 // The same with a's rows in blocks, b packed in their order as strips of N vectors.
 template <class T, int R, int P, int N>
-GRUFAST_INLINE void accumulate_blocks(Tile<T, R, P * N>& acc, const BlockedRows<T>& a, Index row,
-                                      const T* b, Index b_group) {
+GRUFAST_INLINE void accumulate_blocks(Tile<T, R, P * N>& acc, const BlockedRows<T>& a,
+                                      Index row, const T* b, Index b_group) {
     constexpr Index b_k = N * kLanes<T>;
     const T* p = a.data + row * a.row;
     for (Index i = 0; i < a.blocks; ++i, p += a.block, b += a.block_size * b_k) {

@@ -1,0 +1,160 @@
+"""Every task of the project, for people and for CI alike: `nox -s lint tests`."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import nox
+
+nox.options.default_venv_backend = "venv"
+nox.options.sessions = ["lint", "build", "tests"]
+
+BUILD = ["scikit-build-core>=0.10", "pybind11>=3", "cmake>=3.20", "ninja"]
+SOURCES = [str(p) for p in sorted(Path("src/cpp").rglob("*.[ch]pp"))]
+# Tests of the native module and of the layers on it: what the sanitizers should see.
+NATIVE_TESTS = ["core", "layer_gru", "dense", "inputs", "threads", "optimizers"]
+
+
+def project_group(name: str) -> list[str]:
+    """Requirements of a dependency group, with no group inside."""
+    project = nox.project.load_toml("pyproject.toml")
+    return [r for r in project["dependency-groups"][name] if isinstance(r, str)]
+
+
+def install_wheel(session: nox.Session, extras: str) -> None:
+    """Install the wheel that `build` left in dist/."""
+    wheels = sorted(Path("dist").glob("grufast-*.whl"))
+    if not wheels:
+        session.error("dist/ has no wheel: run `nox -s build` first")
+    session.install(f"{wheels[-1]}{extras}", "--force-reinstall")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Formatting, lint rules and types."""
+    session.install(*project_group("lint"), *project_group("typing"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("clang-format", "--dry-run", "--Werror", *SOURCES)
+    session.run("mypy")
+
+
+@nox.session(name="format")
+def format_(session: nox.Session) -> None:
+    """Rewrite the sources as `lint` wants them."""
+    session.install(*project_group("lint"))
+    session.run("ruff", "check", "--fix", ".")
+    session.run("ruff", "format", ".")
+    session.run("clang-format", "-i", *SOURCES)
+
+
+@nox.session
+def dev(session: nox.Session) -> None:
+    """Editable install into .venv that recompiles what changed on import."""
+    session.run("python", "-m", "venv", ".venv")
+    python = str(Path(".venv/bin/python").absolute())
+    pip = [python, "-m", "pip", "install", "-q"]
+    session.run(*pip, *BUILD, *project_group("lint"), external=True)
+    options = ["--no-build-isolation", "-Ceditable.rebuild=true"]
+    session.run(*pip, *options, "-e", ".[test]", external=True)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """A wheel in dist/, warnings being errors; checks what its kernels export."""
+    session.install(*BUILD, "build")
+    shutil.rmtree("dist", ignore_errors=True)
+    options = ["-Cbuild-dir=build/wheel", "-Ccmake.define.GRUFAST_WERROR=ON"]
+    session.run("python", "-m", "build", "--wheel", "--no-isolation", *options)
+    # An inline function shared by objects of different instruction sets would be merged
+    # by the linker, and might keep the copy that this CPU cannot run.
+    for path in sorted(Path("build/wheel").glob("CMakeFiles/kernels_*.dir/**/*.o")):
+        command = ["nm", "--demangle", "--defined-only", "--extern-only", str(path)]
+        names = subprocess.run(command, capture_output=True, text=True, check=True)
+        symbols = [line.split()[-1] for line in names.stdout.splitlines() if line]
+        if len(symbols) != 1 or not symbols[0].endswith("::kernels"):
+            session.error(f"{path} exports {symbols}, expected its kernel table alone")
+        session.log(f"{symbols[0]} is all that its object exports")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The suite, once per instruction set of this machine, on the wheel in dist/.
+
+    GRUFAST_TEST_ALSO names further packages to install: tests that need them are
+    skipped where they are missing.
+    """
+    install_wheel(session, "[test]")
+    if also := os.environ.get("GRUFAST_TEST_ALSO"):
+        session.install(*also.split())
+    code = "import grufast; print(*grufast.build_info()['isas_available'])"
+    isas = session.run("python", "-c", code, silent=True)
+    for isa in str(isas).split():
+        session.run("pytest", *session.posargs, env={"GRUFAST_ISA": isa})
+
+
+@nox.session
+def sanitize(session: nox.Session) -> None:
+    """The native module under AddressSanitizer and UBSan."""
+    session.install(*BUILD)
+    session.install(
+        "--no-build-isolation",
+        "--verbose",
+        "-Cbuild-dir=build/sanitize",
+        "-Ccmake.build-type=Debug",
+        "-Ccmake.define.CMAKE_CXX_FLAGS_DEBUG=-O1",
+        "-Ccmake.define.GRUFAST_SANITIZE=address,undefined",
+        ".[test]",
+    )
+    library = subprocess.run(
+        ["g++", "-print-file-name=libasan.so"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    session.run(
+        "pytest",
+        *[f"tests/test_{name}.py" for name in NATIVE_TESTS],
+        *session.posargs,
+        env={
+            "LD_PRELOAD": library.stdout.strip(),
+            # Python itself leaks on purpose; bad_alloc must stay an exception.
+            "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1",
+            "UBSAN_OPTIONS": "print_stacktrace=1",
+        },
+    )
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """The README's demo, from the wheel in dist/ into build/demo."""
+    install_wheel(session, "[plot]")
+    session.run("grufast", "demo", "--out", "build/demo")
+
+
+@nox.session
+def sizes(session: nox.Session) -> None:
+    """Size of the wheel, and seconds that `import grufast` adds to NumPy's."""
+    install_wheel(session, "")
+    wheel = sorted(Path("dist").glob("grufast-*.whl"))[-1]
+    megabytes = wheel.stat().st_size / 1e6
+    code = (
+        "import numpy, time; start = time.perf_counter(); import grufast;"
+        "print(time.perf_counter() - start)"
+    )
+    with tempfile.TemporaryDirectory() as elsewhere, session.chdir(elsewhere):
+        runs = [
+            float(str(session.run("python", "-c", code, silent=True))) for _ in range(5)
+        ]
+    seconds = sorted(runs)[2]
+    session.log(f"wheel: {megabytes:.2f} MB (limit 3)")
+    session.log(f"import grufast: {seconds:.3f} s beyond NumPy (limit 0.15)")
+    if megabytes > 3 or seconds > 0.15:
+        session.error("over the limit")
+
+
+if __name__ == "__main__":
+    sys.exit("run me with nox")
