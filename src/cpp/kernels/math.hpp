@@ -54,10 +54,9 @@ GRUFAST_INLINE ExpParts<T> exp_parts(Vec<T> x) {
     Vec<T> r = fma(n, splat<T>(-K::ln2_high), x);
     r = fma(n, splat<T>(-K::ln2_low), r);
     Vec<T> p = splat<T>(K::poly[0]);
+    constexpr int terms = sizeof K::poly / sizeof K::poly[0];
 #pragma GCC unroll 16
-    for (const T c : K::poly) {
-        if (&c != K::poly) p = fma(p, r, splat<T>(c));
-    }
+    for (int i = 1; i < terms; ++i) p = fma(p, r, splat<T>(K::poly[i]));
     // The low bits of `shifted` are n; moved up they are the exponent of 2^n.
     Bits<T> bits;
     __builtin_memcpy(&bits, &shifted, sizeof bits);
