@@ -273,6 +273,9 @@ std::vector<Index> weight_shape(const py::object& weight) {
 
 void sgd(py::object weight, py::object gradient, py::object velocity, double learning_rate,
          double momentum, bool nesterov) {
+    if (momentum != 0 && velocity.is_none()) {
+        throw py::value_error("velocity: got None, expected an array where momentum is not 0");
+    }
     const std::vector<Index> shape = weight_shape(weight);
     with_weight_dtype(weight, [&](auto zero) {
         using T = decltype(zero);
@@ -301,13 +304,30 @@ void adam(py::object weight, py::object gradient, py::object m, py::object v,
         T* second = updated<T>(v, "v", shape);
         const Index n = py::reinterpret_borrow<py::array>(weight).size();
         const auto count = static_cast<double>(step);
-        const Adam<T> settings = {static_cast<T>(learning_rate / (1 - std::pow(beta_1, count))),
-                                  static_cast<T>(beta_1), static_cast<T>(beta_2),
-                                  static_cast<T>(std::sqrt(1 - std::pow(beta_2, count))),
-                                  static_cast<T>(epsilon)};
+        Adam<T> settings;
+        settings.step_size = static_cast<T>(learning_rate / (1 - std::pow(beta_1, count)));
+        settings.beta_1 = static_cast<T>(beta_1);
+        settings.rest_1 = static_cast<T>(1 - beta_1);
+        settings.beta_2 = static_cast<T>(beta_2);
+        settings.rest_2 = static_cast<T>(1 - beta_2);
+        settings.correction = static_cast<T>(1 / std::sqrt(1 - std::pow(beta_2, count)));
+        settings.epsilon = static_cast<T>(epsilon);
         py::gil_scoped_release nogil;
         adam_step(settings, w, g, first, second, n);
     });
+}
+
+void set_threads(const py::object& n) {
+    const std::string got = "n: got " + std::string(py::repr(n)) + ", expected an integer";
+    if (!PyIndex_Check(n.ptr()) || py::isinstance<py::bool_>(n)) throw py::type_error(got);
+    const auto integer = py::reinterpret_steal<py::object>(PyNumber_Index(n.ptr()));
+    if (!integer) throw py::error_already_set();
+    int overflow = 0;
+    const long value = PyLong_AsLongAndOverflow(integer.ptr(), &overflow);
+    if (overflow != 0 || value < 1 || value > kMaxThreads) {
+        throw py::value_error(got + " from 1 to " + std::to_string(kMaxThreads));
+    }
+    set_num_threads(static_cast<int>(value));
 }
 
 py::dict build_info() {
@@ -340,7 +360,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
     m.attr("__version__") = GRUFAST_VERSION;
     m.def("build_info", &build_info);
     m.def("set_isa", &set_isa, py::arg("name"));
-    m.def("set_num_threads", &set_num_threads, py::arg("n").noconvert());
+    m.def("set_num_threads", &set_threads, py::arg("n"));
     m.def("get_num_threads", &num_threads);
     m.def("sgd_step", &sgd, py::arg("weight"), py::arg("gradient"), py::arg("velocity"),
           py::arg("learning_rate"), py::arg("momentum"), py::arg("nesterov"));

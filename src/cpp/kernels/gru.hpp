@@ -31,21 +31,22 @@ struct Gru {
     static constexpr CellInfo info = {
         "gru", 3, 4, 3, {2, 0, 1, -1}, {-1, 0, 1, 2}, 1, {{1, 3, 0, 0}, {}}, 1};
 
-    // Two divisions serve three gates: with e_z = exp(-a_z) and m = expm1(2 u), u = x_n + r q,
-    // z = 1 / (1 + e_z), n = m / (m + 2), so h' = (e_z m + h (m + 2)) / ((1 + e_z) (m + 2)).
-    template <int S, bool Save, class T>
-    static GRUFAST_INLINE void forward(const Vec<T>* a, const ForwardUnit<T>& u) {
+    // Two divisions serve three gates: with e_z = exp(-a_z), u = x_n + r q and m = e^2|u| - 1,
+    // z = 1 / (1 + e_z) and |n| = m / (m + 2) share the denominator (1 + e_z) (m + 2).
+    template <int S, class T>
+    static GRUFAST_INLINE void forward(const Vec<T>* a, const ForwardUnit<T>& u, bool save) {
         constexpr Index lanes = kLanes<T>;
         const Vec<T> q = a[2];
         const Vec<T> r = 1 / (1 + gate_exp<T>(a[0]));
         const Vec<T> e_z = gate_exp<T>(a[1]);
-        const Vec<T> m = tanh_expm1<T>(fma(r, q, load<T>(u.slots)));
+        const Vec<T> v = fma(r, q, load<T>(u.slots));
+        const Vec<T> m = tanh_expm1<T>(v);
         const Vec<T> h = load<T>(u.before[0]);
         const Vec<T> inverse = 1 / ((1 + e_z) * (m + 2));
-        const Vec<T> z = (m + 2) * inverse;
-        store<T>(u.after[0], fma(e_z * m, inverse, h * z));
-        if constexpr (Save) {
-            store<T>(u.slots, (m + e_z * m) * inverse);
+        const Vec<T> z = (m + 2) * inverse, m_signed = with_sign_of<T>(m, v);
+        store<T>(u.after[0], fma(e_z * m_signed, inverse, h * z));
+        if (save) {
+            store<T>(u.slots, fma(e_z, m_signed, m_signed) * inverse);
             store<T>(u.slots + lanes, r);
             store<T>(u.slots + 2 * lanes, z);
             store<T>(u.slots + 3 * lanes, q);
@@ -74,8 +75,8 @@ struct GruResetBefore {
         "gru_reset_before",           3, 3, 3, {2, 0, 1, -1}, {2, 0, 1, -1}, 2,
         {{1, 2, 0, 0}, {0, 1, 1, 1}}, 2};
 
-    template <int S, bool Save, class T>
-    static GRUFAST_INLINE void forward(const Vec<T>* a, const ForwardUnit<T>& u) {
+    template <int S, class T>
+    static GRUFAST_INLINE void forward(const Vec<T>* a, const ForwardUnit<T>& u, bool save) {
         constexpr Index lanes = kLanes<T>;
         const Vec<T> h = load<T>(u.before[0]);
         if constexpr (S == 0) {
@@ -84,12 +85,12 @@ struct GruResetBefore {
             const Vec<T> r = one_e_z * inverse;
             store<T>(u.after[1], r * h);
             store<T>(u.slots + 2 * lanes, one_e_r * inverse);
-            if constexpr (Save) store<T>(u.slots + lanes, r);
+            if (save) store<T>(u.slots + lanes, r);
         } else {
             const Vec<T> z = load<T>(u.slots + 2 * lanes);
             const Vec<T> n = tanh<T>(a[0]);
             store<T>(u.after[0], fma(1 - z, n, z * h));
-            if constexpr (Save) store<T>(u.slots, n);
+            if (save) store<T>(u.slots, n);
         }
     }
 

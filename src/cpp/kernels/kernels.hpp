@@ -161,9 +161,10 @@ struct Sgd {
 
 template <class T>
 struct Adam {
-    T step_size;        // learning_rate / (1 - beta_1^step)
-    T beta_1, beta_2;   //
-    T root_correction;  // sqrt(1 - beta_2^step)
+    T step_size;       // learning_rate / (1 - beta_1^step)
+    T beta_1, rest_1;  // rest = 1 - beta, taken before rounding to T
+    T beta_2, rest_2;
+    T correction;  // 1 / sqrt(1 - beta_2^step)
     T epsilon;
 };
 

@@ -48,7 +48,7 @@ struct ExpParts {
 template <class T>
 GRUFAST_INLINE ExpParts<T> exp_parts(Vec<T> x) {
     using K = ExpConstants<T>;
-    const Vec<T> one = splat<T>(1), round = splat<T>(K::round);
+    const Vec<T> round = splat<T>(K::round);
     const Vec<T> shifted = fma(x, splat<T>(K::log2_e), round);
     const Vec<T> n = shifted - round;
     Vec<T> r = fma(n, splat<T>(-K::ln2_high), x);
@@ -58,13 +58,8 @@ GRUFAST_INLINE ExpParts<T> exp_parts(Vec<T> x) {
 #pragma GCC unroll 16
     for (int i = 1; i < terms; ++i) p = fma(p, r, splat<T>(K::poly[i]));
     // The low bits of `shifted` are n; moved up they are the exponent of 2^n.
-    Bits<T> bits;
-    __builtin_memcpy(&bits, &shifted, sizeof bits);
-    Bits<T> one_bits;
-    __builtin_memcpy(&one_bits, &one, sizeof one_bits);
-    bits = (bits << K::shift) + one_bits;
     ExpParts<T> parts;
-    __builtin_memcpy(&parts.scale, &bits, sizeof bits);
+    parts.scale = from_bits<T>((bits_of<T>(shifted) << K::shift) + bits_of<T>(splat<T>(1)));
     parts.q = fma(r * r, p, r);
     return parts;
 }
@@ -80,16 +75,17 @@ GRUFAST_INLINE Vec<T> expm1(Vec<T> x) {
     return fma(e.scale, e.q, e.scale - 1);
 }
 
-// e^-a and e^2u - 1 as the gates use them: clamped so that products of two stay finite.
+// e^-a as the gates use it: clamped so that products of two stay finite.
 template <class T>
 GRUFAST_INLINE Vec<T> gate_exp(Vec<T> a) {
     const Vec<T> limit = splat<T>(ExpConstants<T>::gate_limit);
     return exp<T>(-at_most(at_least(a, -limit), limit));
 }
+// m = e^2|u| - 1, so that |tanh u| = m / (m + 2): on |u|, so that tanh is odd to the bit.
 template <class T>
 GRUFAST_INLINE Vec<T> tanh_expm1(Vec<T> u) {
-    const Vec<T> limit = splat<T>(ExpConstants<T>::tanh_limit);
-    return expm1<T>(at_most(at_least(u + u, -limit), limit));
+    const Vec<T> twice = absolute<T>(u + u);
+    return expm1<T>(at_most(twice, splat<T>(ExpConstants<T>::tanh_limit)));
 }
 
 template <class T>
@@ -100,7 +96,7 @@ GRUFAST_INLINE Vec<T> sigmoid(Vec<T> a) {
 template <class T>
 GRUFAST_INLINE Vec<T> tanh(Vec<T> u) {
     const Vec<T> m = tanh_expm1<T>(u);
-    return m / (m + 2);
+    return with_sign_of<T>(m / (m + 2), u);
 }
 
 }  // namespace

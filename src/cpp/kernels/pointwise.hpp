@@ -75,8 +75,8 @@ void sgd(const Sgd<T>& s, T* w, const T* g, T* velocity, Index n) noexcept {
 template <class T>
 void adam(const Adam<T>& s, T* w, const T* g, T* m, T* v, Index n) noexcept {
     const Vec<T> beta_1 = splat<T>(s.beta_1), beta_2 = splat<T>(s.beta_2);
-    const Vec<T> rest_1 = splat<T>(1 - s.beta_1), rest_2 = splat<T>(1 - s.beta_2);
-    const Vec<T> correction = splat<T>(1 / s.root_correction), epsilon = splat<T>(s.epsilon);
+    const Vec<T> rest_1 = splat<T>(s.rest_1), rest_2 = splat<T>(s.rest_2);
+    const Vec<T> correction = splat<T>(s.correction), epsilon = splat<T>(s.epsilon);
     const Vec<T> step_size = splat<T>(s.step_size);
     for_vectors<T>(n, [&](Index i, Index part) {
         const Vec<T> gradient = load_part<T>(g + i, part);

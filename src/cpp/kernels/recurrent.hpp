@@ -27,7 +27,7 @@ constexpr Index whole_vectors(Index n) {
     return n / kLanes<T>;
 }
 
-template <class Cell, class T, int S, bool Save, int R, int P>
+template <class Cell, class T, int S, int R, int P>
 GRUFAST_INLINE void forward_tile(const StepForward<T>& f, Index t, Index panel, Index row) {
     constexpr Stage stage = Cell::info.stage[S];
     constexpr Index lanes = kLanes<T>;
@@ -65,7 +65,7 @@ GRUFAST_INLINE void forward_tile(const StepForward<T>& f, Index t, Index panel, 
                 u.before[s] = f.sequence[s] + at(t) + unit;
                 u.after[s] = f.sequence[s] + at(t + 1) + unit;
             }
-            Cell::template forward<S, Save, T>(&acc.v[r][p * N], u);
+            Cell::template forward<S, T>(&acc.v[r][p * N], u, f.save);
             if (S + 1 == Cell::info.stages && f.y) {
                 const Index column = (panel + p) * lanes;
                 store_part<T>(f.y + (row + r) * f.y_row + t * f.y_step + column,
@@ -75,7 +75,7 @@ GRUFAST_INLINE void forward_tile(const StepForward<T>& f, Index t, Index panel, 
     }
 }
 
-template <class Cell, class T, int S, bool Save>
+template <class Cell, class T, int S>
 void forward_stage(const StepForward<T>& f, Index t) noexcept {
     constexpr int max_rows = kTileRows<Cell::info.stage[S].slots>;
     const Index rest = f.rows % max_rows, full = f.rows - rest;
@@ -85,17 +85,16 @@ void forward_stage(const StepForward<T>& f, Index t) noexcept {
         const Index pair = rest > 0 && rest <= 2 && panel + 2 <= f.panel_end ? 2 : 1;
         for (Index p = panel; p < panel + pair; ++p) {
             for (Index row = 0; row < full; row += max_rows) {
-                forward_tile<Cell, T, S, Save, max_rows, 1>(f, t, p, row);
+                forward_tile<Cell, T, S, max_rows, 1>(f, t, p, row);
             }
         }
         if (rest > 0) {
             with_constant<max_rows - 1>(rest, [&](auto rows) {
                 constexpr int R = decltype(rows)::value;
                 if constexpr (R <= 2) {
-                    if (pair == 2)
-                        return forward_tile<Cell, T, S, Save, R, 2>(f, t, panel, full);
+                    if (pair == 2) return forward_tile<Cell, T, S, R, 2>(f, t, panel, full);
                 }
-                forward_tile<Cell, T, S, Save, R, 1>(f, t, panel, full);
+                forward_tile<Cell, T, S, R, 1>(f, t, panel, full);
             });
         }
         panel += pair;
@@ -105,12 +104,7 @@ void forward_stage(const StepForward<T>& f, Index t) noexcept {
 template <class Cell, class T, int S>
 GRUFAST_INLINE void forward_stage_if(const StepForward<T>& f, Index t) {
     if constexpr (S < Cell::info.stages) {
-        if (S < f.stage_begin || S >= f.stage_end) return;
-        if (f.save) {
-            forward_stage<Cell, T, S, true>(f, t);
-        } else {
-            forward_stage<Cell, T, S, false>(f, t);
-        }
+        if (f.stage_begin <= S && S < f.stage_end) forward_stage<Cell, T, S>(f, t);
     }
 }
 

@@ -174,7 +174,30 @@ GRUFAST_INLINE Vec<double> sqrt(Vec<double> a) {
 #endif
 }
 
-// NaN in x stays NaN in all three.
+template <class T>
+GRUFAST_INLINE Bits<T> bits_of(Vec<T> v) {
+    Bits<T> bits;
+    __builtin_memcpy(&bits, &v, sizeof bits);
+    return bits;
+}
+template <class T>
+GRUFAST_INLINE Vec<T> from_bits(Bits<T> bits) {
+    Vec<T> v;
+    __builtin_memcpy(&v, &bits, sizeof v);
+    return v;
+}
+template <class T>
+GRUFAST_INLINE Vec<T> absolute(Vec<T> v) {
+    return from_bits<T>(bits_of<T>(v) & ~bits_of<T>(splat<T>(T(-0.0))));
+}
+// |magnitude| must have a clear sign bit.
+template <class T>
+GRUFAST_INLINE Vec<T> with_sign_of(Vec<T> magnitude, Vec<T> v) {
+    return from_bits<T>(bits_of<T>(magnitude) |
+                        (bits_of<T>(v) & bits_of<T>(splat<T>(T(-0.0)))));
+}
+
+// NaN in x stays NaN.
 template <class V>
 GRUFAST_INLINE V at_least(V x, V low) {
     return low > x ? low : x;
