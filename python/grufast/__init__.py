@@ -1,0 +1,35 @@
+"""grufast: GRU training and inference at the speed of the CPU.
+
+Examples
+--------
+Learn the next value of a sine from the ten before it:
+
+>>> import grufast as gf
+>>> import numpy as np
+>>> wave = np.sin(np.arange(400, dtype=np.float32) / 5)
+>>> windows = np.lib.stride_tricks.sliding_window_view(wave, 11)
+>>> x, y = windows[:, :10, None], windows[:, 10:]
+>>> model = gf.Sequential([gf.layers.GRU(16), gf.layers.Dense(1)], seed=0)
+>>> model.compile(optimizer=gf.optimizers.Adam(1e-2), loss="mse")
+>>> history = model.fit(x, y, epochs=20, validation_split=0.2, seed=0)
+>>> history.history["val_loss"][-1] < 0.01
+True
+"""
+
+from grufast import callbacks, layers, losses, metrics, optimizers
+from grufast._core import __version__, build_info, get_num_threads, set_num_threads
+from grufast.model import Sequential, load
+
+__all__ = [
+    "Sequential",
+    "__version__",
+    "build_info",
+    "callbacks",
+    "get_num_threads",
+    "layers",
+    "load",
+    "losses",
+    "metrics",
+    "optimizers",
+    "set_num_threads",
+]

@@ -1,0 +1,42 @@
+"""Objects that are described by the arguments of their constructor."""
+
+from collections.abc import Mapping
+from inspect import Parameter, signature
+from typing import Any
+
+
+class Configured:
+    """Keeps every argument of its constructor as an attribute of the same name."""
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The arguments that make an object like this one."""
+        return {name: getattr(self, name) for name in signature(type(self)).parameters}
+
+    def __repr__(self) -> str:
+        """Return the call that makes an object like this one."""
+        arguments = []
+        for name, parameter in signature(type(self)).parameters.items():
+            value = getattr(self, name)
+            if parameter.default is Parameter.empty:
+                arguments.append(repr(value))
+            elif value != parameter.default:
+                arguments.append(f"{name}={value!r}")
+        return f"{type(self).__name__}({', '.join(arguments)})"
+
+
+def describe(thing: Configured) -> dict[str, Any]:
+    """Return what `rebuild` needs, in JSON's types."""
+    return {"class": type(thing).__name__, "config": thing.config}
+
+
+def rebuild(description: Any, classes: Mapping[str, type]) -> Any:
+    """Make the object that `describe` described, if its class is one of `classes`."""
+    match description:
+        case {"class": str(name), "config": dict(config)} if name in classes:
+            return classes[name](**config)
+        case {"class": str(name)}:
+            message = f"unknown class {name!r}; expected one of {sorted(classes)}"
+        case _:
+            message = f"expected a class and its config, got {description!r:.80}"
+    raise ValueError(message)

@@ -1,0 +1,794 @@
+"""Series in and windows out: CSV files, dates, time splits, scaling, examples.
+
+Nothing here knows a model. A column is a float64 array with NaN where a cell was empty;
+windows over an array are views, never copies.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Dates = NDArray[np.datetime64]
+Missing = Literal["error", "interpolate", "drop"]
+
+_MISSING = frozenset(
+    ("", "na", "n/a", "nan", "null", "none", "nil", "missing", "#n/a", "-", "?", ".")
+)
+_DELIMITERS = ",;\t|"
+_SAMPLE = 40  # rows looked at to find the delimiter and the date column
+_DAY = 86_400_000_000  # microseconds
+
+
+# --- Calendar steps -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Step:
+    """The sampling step of a series: from one row to the next.
+
+    Attributes
+    ----------
+    unit : {"month", "business day", "microsecond"}
+        Months and business days are calendar steps; everything else is a fixed time.
+    count : int
+        How many units.
+    month_end : bool
+        Monthly steps that stay on the last day of the month.
+
+    Examples
+    --------
+    >>> step = infer_step(np.array(["2024-01-31", "2024-02-29", "2024-03-31"], "M8[us]"))
+    >>> print(step, step.after(np.datetime64("2024-03-31"), 2).astype("M8[D]"))
+    month ['2024-04-30' '2024-05-31']
+    """
+
+    unit: Literal["month", "business day", "microsecond"]
+    count: int
+    month_end: bool = False
+
+    def after(self, last: np.datetime64, n: int) -> Dates:
+        """Return the n dates that follow `last`, datetime64[us] (n,)."""
+        last = last.astype("M8[us]")
+        ahead = np.arange(1, n + 1) * self.count
+        if self.unit == "microsecond":
+            return last + ahead.astype("m8[us]")
+        day = last.astype("M8[D]")
+        time_of_day = last - day.astype("M8[us]")
+        if self.unit == "business day":
+            days = np.busday_offset(day, ahead, roll="backward")
+        else:
+            month = day.astype("M8[M]")
+            months = month + ahead.astype("m8[M]")
+            month_ends = (months + 1).astype("M8[D]") - 1
+            days = np.minimum(months.astype("M8[D]") + (day - month), month_ends)
+            if self.month_end:
+                days = month_ends
+        return days.astype("M8[us]") + time_of_day
+
+    def seasons(self) -> list[int]:
+        """Return how many steps a day, a week and a year take, where it is 2 or more."""
+        if self.unit == "month":
+            return (
+                [12 // self.count] if 12 % self.count == 0 and self.count < 12 else []
+            )
+        if self.unit == "business day":
+            return [5, 260] if self.count == 1 else []
+        cycles = [86_400e6, 7 * 86_400e6, 365.25 * 86_400e6]
+        lengths = [cycle / self.count for cycle in cycles]
+        return [round(n) for n in lengths if n > 1.9 and abs(n - round(n)) < 0.02 * n]
+
+    def __str__(self) -> str:
+        if self.unit != "microsecond":
+            count, unit = self.count, self.unit
+            if unit == "month" and count % 12 == 0:
+                count, unit = count // 12, "year"  # type: ignore[assignment]
+            elif unit == "month" and count % 3 == 0:
+                count, unit = count // 3, "quarter"  # type: ignore[assignment]
+            return unit if count == 1 else f"{count} {unit}s"
+        for name, length in (
+            ("week", 7 * _DAY),
+            ("day", _DAY),
+            ("hour", _DAY // 24),
+            ("minute", _DAY // 1440),
+            ("second", 1_000_000),
+            ("ms", 1000),
+        ):
+            count, rest = divmod(self.count, length)
+            if count and not rest:
+                plural = name if count == 1 or name == "ms" else f"{name}s"
+                return name if count == 1 else f"{count} {plural}"
+        return f"{self.count / 1e6:g} s"
+
+
+def infer_step(dates: Dates) -> Step:
+    """Find the step between rows: calendar months, business days, or a fixed time.
+
+    Gaps do not disturb it: the most common step counts.
+
+    Parameters
+    ----------
+    dates : datetime64 (n,)
+        Increasing, n >= 2.
+
+    Examples
+    --------
+    >>> str(infer_step(np.array(["2024-01-01", "2024-04-01", "2024-07-01"], "M8[us]")))
+    'quarter'
+    """
+    dates = dates.astype("M8[us]")
+    days = dates.astype("M8[D]")
+    months = days.astype("M8[M]")
+    midnight = bool(np.all(dates == days))
+    month_step = _mode(np.diff(months).astype(np.int64))
+    day_of_month = (days - months).astype(np.int64)
+    month_end = bool(np.all((days + 1).astype("M8[M]") > months))
+    steady = month_end or np.mean(day_of_month == _mode(day_of_month)) > 0.9
+    if midnight and month_step and steady:
+        return Step("month", month_step, month_end and bool(np.any(day_of_month < 30)))
+    differences = np.diff(dates).astype(np.int64)
+    median = float(np.median(differences))
+    near = differences[np.abs(differences - median) <= 0.5 * median]  # no gaps
+    clock_stands = np.mean(differences == 0) > 0.05  # stamps coarser than the step
+    typical = round(float(np.mean(differences if clock_stands else near)))
+    if midnight and typical == _DAY and np.any(differences == 3 * _DAY):
+        weekdays = (days.astype(np.int64) + 3) % 7  # 1970-01-01 was a Thursday
+        if np.all(weekdays < 5):
+            return Step("business day", 1)
+    return Step("microsecond", max(1, typical))
+
+
+def _mode(values: NDArray[np.int64]) -> int:
+    unique, counts = np.unique(values, return_counts=True)
+    return int(unique[np.argmax(counts)])
+
+
+def format_dates(dates: Dates) -> list[str]:
+    """Write dates as ISO 8601, no finer than they need; years alone as years.
+
+    Examples
+    --------
+    >>> format_dates(np.array(["2024-01-31", "2024-02-29"], "M8[us]"))
+    ['2024-01-31', '2024-02-29']
+    """
+    if len(dates) > 1 and np.all(dates == dates.astype("M8[Y]")):
+        return [str(year) for year in dates.astype("M8[Y]")]
+    units: tuple[Literal["D", "s", "ms", "us"], ...] = ("D", "s", "ms", "us")
+    unit = next(u for u in units if np.all(dates == dates.astype(f"M8[{u}]")))
+    return [str(d).replace("T", " ") for d in dates.astype(f"M8[{unit}]")]
+
+
+# --- Dates as people write them -------------------------------------------------------
+
+_ISO = re.compile(r"\d{4}-\d\d-\d\d(?:$|[T ])")
+_PARTIAL = re.compile(r"(\d{4})(?:\.0*|[-/ ]?([MmQq])?(\d{1,2}))?$")
+# Two formats in a group: the day or the month comes first, the whole column tells.
+_FORMATS: tuple[tuple[str, ...], ...] = tuple(
+    tuple(date + time for date in group)
+    for group in (
+        ("%Y/%m/%d",),
+        ("%m/%d/%Y", "%d/%m/%Y"),
+        ("%d.%m.%Y",),
+        ("%d-%m-%Y", "%m-%d-%Y"),
+        ("%b-%d-%Y",),
+        ("%d-%b-%Y",),
+        ("%d-%b-%y",),
+        ("%b %d %Y",),
+        ("%b %d, %Y",),
+        ("%B %d, %Y",),
+        ("%d %b %Y",),
+        ("%d %B %Y",),
+        ("%m/%d/%y", "%d/%m/%y"),
+    )
+    for time in ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M:%S %p")
+) + (("%b %Y",), ("%b-%Y",), ("%B %Y",), ("%Y %b",), ("%Y-%b",), ("%b-%y",))
+_DATE_NAME = re.compile(
+    r"date|time|month|year|quarter|week|day|period|epoch|\b(?:ds|dt|ts|yr)\b", re.I
+)
+
+
+def _iso(text: str) -> datetime:
+    if not _ISO.match(text):
+        raise ValueError
+    moment = datetime.fromisoformat(text)
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+
+
+def _partial(text: str) -> datetime:
+    """Years, months and quarters: 1959, 1959.0, 1949-01, 1949M01, 1959Q1, 194901."""
+    found = _PARTIAL.match(text)
+    if not found:
+        raise ValueError
+    year, letter, part = found.groups()
+    month = int(part or 1)
+    if letter in ("Q", "q"):
+        month = {1: 1, 2: 4, 3: 7, 4: 10}.get(month, 0)
+    return datetime(int(year), month, 1)
+
+
+def _compact(text: str) -> datetime:
+    """19580329, with a time after a T or a space if there is one."""
+    if not re.match(r"[12]\d{7}(?:$|[T ])", text):
+        raise ValueError
+    return datetime.fromisoformat(text.replace(" ", "T"))
+
+
+def _epoch(text: str) -> datetime:
+    """Seconds, milliseconds or microseconds since 1970."""
+    seconds = float(text)
+    while abs(seconds) > 1e11:
+        seconds /= 1000
+    if not abs(seconds) >= 1e8:
+        raise ValueError
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
+
+
+def _strptime(pattern: str) -> Callable[[str], datetime]:
+    return lambda text: datetime.strptime(text, pattern)
+
+
+def _date_parsers(
+    sample: Sequence[str], named: bool
+) -> list[Callable[[str], datetime]]:
+    """Return the readings under which every cell of the sample is a date.
+
+    Plain numbers are dates only where the column's name says so.
+    """
+
+    def reads(parser: Callable[[str], datetime]) -> bool:
+        try:
+            return bool([parser(cell) for cell in sample])
+        except (ValueError, OverflowError, OSError):
+            return False
+
+    singles = [_iso, _compact]
+    letters = any(re.search("[a-zA-Z/-]", cell) for cell in sample)
+    if named or letters:
+        singles += [_partial]
+    if named:
+        singles += [_epoch]
+    for parser in singles:
+        if reads(parser):
+            return [parser]
+    for group in _FORMATS:
+        parsers = [p for p in map(_strptime, group) if reads(p)]
+        if parsers:
+            return parsers
+    return []
+
+
+# --- CSV files ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns of a CSV file, in the order of time.
+
+    Attributes
+    ----------
+    columns : dict of str to float64 (n,)
+        Missing cells are NaN.
+    dates : datetime64[us] (n,) or None
+        The date column, where there is one.
+    date_column : str
+        Its name; "" where there is none.
+    step : Step or None
+        From one row to the next.
+    notes : tuple of str
+        What the reader of a report should know: sorted rows, gaps.
+    """
+
+    columns: dict[str, Floats]
+    dates: Dates | None = None
+    date_column: str = ""
+    step: Step | None = None
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+
+def _text(path: Path, encoding: str) -> str:
+    raw = path.read_bytes()
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        encoding = "utf-16"
+    elif encoding.lower().replace("_", "-") in ("utf-8", "utf8"):
+        encoding = "utf-8-sig"
+    try:
+        text = raw.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        msg = (
+            f"{path}, line {line}: not {encoding.removesuffix('-sig').upper()} text; "
+            f"name its encoding, for instance --encoding latin-1"
+        )
+        raise ValueError(msg) from error
+    except LookupError as error:
+        msg = f"unknown encoding '{encoding}'"
+        raise ValueError(msg) from error
+    if "\0" in text[:10_000]:
+        msg = f"{path} is not a text file"
+        raise ValueError(msg)
+    return text
+
+
+def _delimiter(text: str) -> str:
+    """Return the delimiter that cuts the first lines into most, equally many, cells."""
+
+    def cells(delimiter: str) -> tuple[bool, int]:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        widths = [len(row) for row in islice(reader, _SAMPLE) if row]
+        return len(set(widths[:-1] or widths)) == 1, widths[0] if widths else 0
+
+    return max(_DELIMITERS, key=lambda d: (cells(d)[1] > 1, *cells(d)))
+
+
+class _Numbers:
+    """Cells to float64, with errors that name the line and the column."""
+
+    def __init__(self, path: Path, lines: Sequence[int], delimiter: str) -> None:
+        self.path, self.lines, self.delimiter = path, lines, delimiter
+
+    def read(self, name: str, cells: Sequence[str]) -> Floats:
+        try:
+            values = np.array(list(map(float, cells)), np.float64)
+        except ValueError:
+            values = self._with_missing(name, cells)
+        if np.any(np.isinf(values)):
+            at = int(np.argmax(np.isinf(values)))
+            self.fail(name, at, cells[at], "a finite number")
+        return values
+
+    def _with_missing(self, name: str, cells: Sequence[str]) -> Floats:
+        decimal_comma = self.delimiter != "," and not any("." in c for c in cells)
+        values = np.full(len(cells), np.nan)
+        for i, cell in enumerate(cells):
+            word = cell.strip()
+            if word.lower() in _MISSING:
+                continue
+            try:
+                values[i] = float(word.replace(",", ".", 1) if decimal_comma else word)
+            except ValueError:
+                self.fail(name, i, cell, "a number")
+        return values
+
+    def fail(self, name: str, row: int, cell: str, wanted: str) -> None:
+        shown = cell if len(cell) <= 30 else cell[:27] + "..."
+        msg = f"{self.path}, line {self.lines[row]}: column '{name}' has '{shown}', "
+        raise ValueError(msg + f"not {wanted}") from None
+
+
+def read_csv(
+    path: str | Path,
+    columns: Sequence[str] | None = None,
+    *,
+    date: str = "auto",
+    encoding: str = "utf-8",
+) -> Table:
+    """Read numeric columns of a CSV file and its dates.
+
+    The first line is the header; lines that start with # before it are skipped. The
+    delimiter (comma, semicolon, tab, bar) and a decimal comma are recognised. Rows come
+    back in the order of time: a file that runs backwards is turned round.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    columns : sequence of str, optional
+        The columns wanted; all but the date column if not given.
+    date : str
+        The date column's name, "auto" to look for one, or "none".
+    encoding : str
+        Of the text; a byte-order mark is recognised.
+
+    Returns
+    -------
+    Table
+        Columns float64 (n,), dates datetime64[us] (n,) or None.
+
+    Examples
+    --------
+    >>> table = read_csv("co2.csv", ["co2"])            # doctest: +SKIP
+    >>> table.columns["co2"].shape, str(table.step)     # doctest: +SKIP
+    ((2284,), 'week')
+    """
+    path = Path(path)
+    text = _text(path, encoding)
+    skipped = re.match(r"(?:[ \t]*(?:#[^\n]*)?\r?\n)*", text)
+    start = skipped.end() if skipped else 0
+    if not text[start:].strip():
+        msg = f"{path} is empty"
+        raise ValueError(msg)
+    delimiter = _delimiter(text[start : start + 200_000])
+    stream = io.StringIO(text[start:], newline="")
+    reader = csv.reader(stream, delimiter=delimiter)
+    first_line = text.count("\n", 0, start)
+    try:
+        header = [cell.strip() for cell in next(reader)]
+        sample = [row for row in islice(reader, _SAMPLE) if any(map(str.strip, row))]
+        if not sample:
+            msg = f"{path} has a header and no rows"
+            raise ValueError(msg)
+        at_date, parsers = _find_date(path, header, sample, date, columns or ())
+        wanted = list(columns or [n for i, n in enumerate(header) if i != at_date])
+        places = [_column(path, header, name) for name in wanted]
+        if at_date is not None:
+            places.append(at_date)
+        stream.seek(0)
+        reader = csv.reader(stream, delimiter=delimiter)
+        next(reader)
+        cells, lines = _rows(path, reader, len(header), places, first_line)
+    except csv.Error as error:
+        msg = f"{path}, line {first_line + reader.line_num}: {error}"
+        raise ValueError(msg) from error
+    numbers = _Numbers(path, lines, delimiter)
+    table = Table(
+        {name: numbers.read(name, c) for name, c in zip(wanted, cells, strict=False)}
+    )
+    if at_date is None:
+        return table
+    name = header[at_date] or f"column {at_date + 1}"
+    return _dated(table, numbers, name, cells[-1], parsers)
+
+
+def _column(path: Path, header: Sequence[str], name: str) -> int:
+    """Return where a column stands, or say which there are."""
+    count = header.count(name)
+    if count == 1:
+        return header.index(name)
+    shown = ", ".join(h or "(unnamed)" for h in header[:20])
+    more = f", ... ({len(header)} in all)" if len(header) > 20 else ""
+    if count > 1:
+        msg = f"{path} has {count} columns named '{name}'"
+    else:
+        msg = f"{path} has no column '{name}'; its columns are: {shown}{more}"
+        if all(re.fullmatch(r"[-+\d.eE]+", h) for h in header):
+            msg += " (is the header missing?)"
+    raise ValueError(msg)
+
+
+def _rows(
+    path: Path, reader: Any, width: int, places: Sequence[int], first_line: int
+) -> tuple[list[Sequence[str]], list[int]]:
+    """Read the wanted columns, and the line of the file where each row ends."""
+    kept: list[list[str]] = [[] for _ in places]
+    stores = [(store.append, place) for store, place in zip(kept, places, strict=True)]
+    lines: list[int] = []
+    for row in reader:
+        if len(row) != width:
+            if not any(map(str.strip, row)):
+                continue  # a blank line
+            if len(row) < width or any(map(str.strip, row[width:])):
+                msg = (
+                    f"{path}, line {first_line + reader.line_num}: "
+                    f"{len(row)} cells where the header has {width}"
+                )
+                raise ValueError(msg)
+        if not row[places[0]] and not any(map(str.strip, row)):
+            continue  # a line of delimiters only
+        for append, place in stores:
+            append(row[place])
+        lines.append(first_line + reader.line_num)
+    return list(kept), lines
+
+
+def _find_date(
+    path: Path,
+    header: Sequence[str],
+    sample: Sequence[Sequence[str]],
+    date: str,
+    numeric: Sequence[str],
+) -> tuple[int | None, list[Callable[[str], datetime]]]:
+    """Return the date column's place and the possible readings of its cells."""
+    if date == "none":
+        return None, []
+
+    def parsers(place: int, named: bool) -> list[Callable[[str], datetime]]:
+        cells = [row[place].strip() for row in sample if len(row) > place]
+        return _date_parsers(cells, named)
+
+    if date != "auto":
+        place = _column(path, header, date)
+        found = parsers(place, named=True)
+        if not found:
+            cell = sample[0][place] if len(sample[0]) > place else ""
+            msg = (
+                f"{path}: column '{date}' has '{cell}', which is not a date known here"
+            )
+            raise ValueError(msg)
+        return place, found
+    named = [bool(_DATE_NAME.search(name.replace("_", " "))) for name in header]
+    for place in sorted(range(len(header)), key=lambda i: not named[i]):
+        if header[place] not in numeric:
+            found = parsers(place, named[place])
+            if found and _increases(
+                [found[0](row[place].strip()) for row in sample if len(row) > place]
+            ):
+                return place, found
+    return None, []
+
+
+def _increases(dates: Sequence[datetime]) -> bool:
+    """Whether a sample runs forwards or backwards (then it can be a time axis)."""
+    pairs = list(zip(dates, dates[1:], strict=False))
+    forwards = all(a <= b for a, b in pairs) or all(a >= b for a, b in pairs)
+    return forwards and (len(dates) == 1 or len(set(dates)) > len(dates) // 2)
+
+
+def _dated(
+    table: Table,
+    numbers: _Numbers,
+    name: str,
+    cells: Sequence[str],
+    parsers: Sequence[Callable[[str], datetime]],
+) -> Table:
+    """Add the dates to a table and bring its rows into their order."""
+    readings = []
+    for parser in parsers:
+        try:
+            parsed = [parser(cell.strip()) for cell in cells]
+            readings.append(np.array(parsed, "M8[us]"))
+        except (ValueError, OverflowError):
+            continue
+    if not readings:
+        for i, cell in enumerate(cells):
+            try:
+                parsers[0](cell.strip())
+            except (ValueError, OverflowError):
+                numbers.fail(name, i, cell, f"a date like '{cells[0]}'")
+    # Day or month first, and both fit: the reading with the steadier steps.
+    dates = min(readings, key=lambda d: len(np.unique(np.diff(d))))
+    notes: list[str] = []
+    columns = table.columns
+    if len(dates) > 1:
+        steps = np.diff(dates).astype(np.int64)
+        if not np.all(steps >= 0):
+            order = np.argsort(dates, kind="stable")
+            backwards = bool(np.all(steps <= 0))
+            if backwards:
+                order = np.arange(len(dates))[::-1]
+            repeated = np.flatnonzero(np.diff(dates[order]).astype(np.int64) == 0)
+            if len(repeated) and not backwards:
+                row = int(order[repeated[0] + 1])
+                msg = (
+                    f"{numbers.path}, line {numbers.lines[row]}: "
+                    f"'{name}' repeats {cells[row]} and the rows are not in the order "
+                    f"of time: several series in one file? keep one, or --date none"
+                )
+                raise ValueError(msg)
+            dates = dates[order]
+            columns = {key: values[order] for key, values in columns.items()}
+            notes.append(
+                f"rows {'run backwards' if backwards else 'are not sorted'} in time: "
+                "sorted by date"
+            )
+    step = infer_step(dates) if len(dates) > 1 else None
+    return Table(columns, dates, name, step, tuple(notes))
+
+
+# --- Missing values -------------------------------------------------------------------
+
+
+def fill_missing(
+    table: Table, policy: Missing = "error"
+) -> tuple[Table, NDArray[np.bool_]]:
+    """Deal with empty cells, and with rows that the calendar says are absent.
+
+    Rows before the first and after the last complete one are cut off in any case where
+    `policy` is not "error".
+
+    Parameters
+    ----------
+    table : Table
+        As read.
+    policy : {"error", "interpolate", "drop"}
+        "error" names the first empty cell. "interpolate" draws straight lines over empty
+        cells and absent dates. "drop" leaves out rows with an empty cell, and so treats
+        their neighbours as consecutive.
+
+    Returns
+    -------
+    table : Table
+        Without NaN.
+    observed : bool (n,)
+        False in rows where a value was filled in.
+    """
+    gaps = _absent_rows(table)
+    missing = np.isnan(np.stack(list(table.columns.values())))
+    incomplete = missing.any(0)
+    if policy == "error" or not (incomplete.any() or gaps):
+        if incomplete.any():
+            row = int(np.argmax(incomplete))
+            name = list(table.columns)[int(np.argmax(missing[:, row]))]
+            where = f"row {row + 1}"
+            if table.dates is not None:
+                where = format_dates(table.dates[row : row + 1])[0]
+            msg = (
+                f"column '{name}' has {int(missing[list(table.columns).index(name)].sum())}"
+                f" empty cells (the first at {where}): choose --missing interpolate or "
+                f"--missing drop"
+            )
+            raise ValueError(msg)
+        if gaps:
+            note = (
+                f"{gaps} dates are absent (step: one {table.step}); rows are taken as "
+                "consecutive, --missing interpolate fills them in"
+            )
+            table = replace(table, notes=(*table.notes, note))
+        return table, np.ones(len(table), bool)
+    complete = np.flatnonzero(~incomplete)
+    if len(complete) < 2:
+        msg = "fewer than two rows have a value in every column"
+        raise ValueError(msg)
+    if policy == "drop":
+        note = f"{int(incomplete.sum())} rows with empty cells left out"
+        kept = _take(table, complete)
+        return replace(kept, notes=(*kept.notes, note)), np.ones(len(kept), bool)
+    table = _take(table, np.arange(complete[0], complete[-1] + 1))
+    table = _on_calendar(table) if gaps else table
+    missing = np.isnan(np.stack(list(table.columns.values())))
+    position = np.arange(len(table))
+    columns = {
+        name: np.interp(position, position[~gone], values[~gone])
+        for (name, values), gone in zip(table.columns.items(), missing, strict=True)
+    }
+    observed = ~missing.any(0)
+    note = f"{int((~observed).sum())} rows filled in by interpolation"
+    return replace(table, columns=columns, notes=(*table.notes, note)), observed
+
+
+def _take(table: Table, rows: NDArray[np.intp]) -> Table:
+    columns = {name: values[rows] for name, values in table.columns.items()}
+    dates = None if table.dates is None else table.dates[rows]
+    return replace(table, columns=columns, dates=dates)
+
+
+def _calendar(table: Table) -> Dates | None:
+    """Return every date from first to last, if the rows' dates are all among them."""
+    if table.dates is None or table.step is None or table.step.unit == "business day":
+        return None
+    span = table.dates[-1] - table.dates[0]
+    if table.step.unit == "month":
+        span_months = np.diff(table.dates[[0, -1]].astype("M8[M]")).astype(int)[0]
+        n = span_months // table.step.count
+    else:
+        n = int(span.astype(np.int64)) // table.step.count
+    if n + 1 <= len(table) or n > 3 * len(table):
+        return None
+    every = np.concatenate((table.dates[:1], table.step.after(table.dates[0], int(n))))
+    return every if np.isin(table.dates, every).all() else None
+
+
+def _absent_rows(table: Table) -> int:
+    every = _calendar(table)
+    return 0 if every is None else len(every) - len(table)
+
+
+def _on_calendar(table: Table) -> Table:
+    every = _calendar(table)
+    if every is None or table.dates is None:
+        return table
+    at = np.searchsorted(every, table.dates)
+    columns = {}
+    for name, values in table.columns.items():
+        columns[name] = np.full(len(every), np.nan)
+        columns[name][at] = values
+    return replace(table, columns=columns, dates=every)
+
+
+# --- Splits, scaling, windows ---------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows for training, validation and the held-out tail, in the order of time."""
+
+    train: slice
+    validation: slice
+    test: slice
+
+
+def time_split(n: int, validation: int, test: int) -> Split:
+    """Cut n rows into train, validation and test: the newest rows are the test.
+
+    Examples
+    --------
+    >>> time_split(10, validation=2, test=3).validation
+    slice(5, 7, None)
+    """
+    train = n - validation - test
+    if min(train, validation, test) < 1:
+        msg = f"{n} rows cannot be split into training, {validation} and {test}"
+        raise ValueError(msg)
+    return Split(slice(0, train), slice(train, n - test), slice(n - test, n))
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """Standardise columns: (values - mean) / std, both (C,) float64.
+
+    Examples
+    --------
+    >>> scaler = Scaler.fit(np.array([[1.0], [3.0]]))
+    >>> scaler.transform(np.array([[5.0]]))
+    array([[3.]])
+    """
+
+    mean: Floats
+    std: Floats
+
+    @classmethod
+    def fit(cls, values: Floats) -> "Scaler":
+        """Take mean and standard deviation over the rows of values (n, C)."""
+        return cls(values.mean(0), values.std(0))
+
+    def transform(self, values: Floats) -> Floats:
+        """Scale values (n, C)."""
+        return (values - self.mean) / self.std
+
+    def inverse(self, values: Floats) -> Floats:
+        """Undo `transform`."""
+        return values * self.std + self.mean
+
+
+def windows(values: NDArray[Any], length: int) -> NDArray[Any]:
+    """Return every run of `length` rows as a read-only view, no copy.
+
+    Parameters
+    ----------
+    values : (n, C)
+        Rows in the order of time.
+    length : int
+        Rows in a window.
+
+    Returns
+    -------
+    (n - length + 1, length, C)
+        Overlapping windows; window i holds rows i to i + length - 1.
+
+    Examples
+    --------
+    >>> windows(np.arange(4.0)[:, None], 3)[:, :, 0]
+    array([[0., 1., 2.],
+           [1., 2., 3.]])
+    """
+    if not 1 <= length <= len(values):
+        msg = f"windows of {length} rows need as many rows, got {len(values)}"
+        raise ValueError(msg)
+    return sliding_window_view(values, length, axis=0).transpose(0, 2, 1)
+
+
+# --- An approximation problem ---------------------------------------------------------
+
+
+def hardsin(points: int = 1001) -> tuple[Floats, Floats]:
+    """Sample f(x) = sin(ln(x^(sin 10x))) = sin(sin(10x) ln x) on (0, 2].
+
+    Parameters
+    ----------
+    points : int
+        Grid points, evenly spaced; the first is 2 / points, because ln 0 is not.
+
+    Returns
+    -------
+    x, y : float64 (points,)
+
+    Examples
+    --------
+    >>> x, y = hardsin()
+    >>> x.shape, float(x[-1])
+    ((1001,), 2.0)
+    """
+    x = 2.0 * np.arange(1, points + 1) / points
+    return x, np.sin(np.sin(10 * x) * np.log(x))

@@ -1,0 +1,248 @@
+"""The formulas in NumPy: what every fast kernel is compared with.
+
+Written to be read, not to be fast. Every function works in any floating dtype and,
+for differentiation by complex step, in complex ones: no gradient conjugates, and
+functions with a kink look at the real part only.
+
+Shapes: N rows (batch), T steps, C inputs, H units. `x (N, T, C)`, `h0 (N, H)`,
+`weight_ih (3H, C)`, `weight_hh (3H, H)`, `bias_ih (3H,)`, `bias_hh (3H,)`; gates in
+the order r, z, n.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+def sigmoid(a: Array) -> Array:
+    """1 / (1 + exp(-a)) without overflow."""
+    e = np.exp(np.where(a.real < 0, a, -a))
+    y: Array = np.where(a.real < 0, e, 1) / (1 + e)
+    return y
+
+
+def relu(a: Array) -> Array:
+    return np.where(a.real <= 0, 0, a)  # a NaN stays a NaN
+
+
+# GRU
+
+
+class GRUGradients(NamedTuple):
+    dx: Array
+    dh0: Array
+    dweight_ih: Array
+    dweight_hh: Array
+    dbias_ih: Array
+    dbias_hh: Array
+
+
+class _Step(NamedTuple):
+    r: Array
+    z: Array
+    n: Array
+    s: Array  # U_n h + b_hn; only the reset_after form has it
+    h: Array  # the state after the step
+
+
+def _gru_step(
+    x: Array,
+    h: Array,
+    weight_ih: Array,
+    weight_hh: Array,
+    bias_ih: Array,
+    bias_hh: Array,
+    reset_after: bool,
+) -> _Step:
+    w_r, w_z, w_n = np.split(weight_ih, 3)
+    u_r, u_z, u_n = np.split(weight_hh, 3)
+    b_ir, b_iz, b_in = np.split(bias_ih, 3)
+    b_hr, b_hz, b_hn = np.split(bias_hh, 3)
+    r = sigmoid(x @ w_r.T + b_ir + h @ u_r.T + b_hr)
+    z = sigmoid(x @ w_z.T + b_iz + h @ u_z.T + b_hz)
+    if reset_after:
+        s = h @ u_n.T + b_hn
+        n = np.tanh(x @ w_n.T + b_in + r * s)
+    else:
+        s = np.zeros_like(h)
+        n = np.tanh(x @ w_n.T + b_in + (r * h) @ u_n.T + b_hn)
+    return _Step(r, z, n, s, (1 - z) * n + z * h)
+
+
+def _gru_steps(
+    x: Array,
+    weight_ih: Array,
+    weight_hh: Array,
+    bias_ih: Array,
+    bias_hh: Array,
+    h0: Array | None,
+    reset_after: bool,
+) -> tuple[Array, list[_Step]]:
+    """The initial state and every step's gates."""
+    dtype = np.result_type(x, weight_ih, weight_hh, bias_ih, bias_hh)
+    if h0 is None:
+        h0 = np.zeros((x.shape[0], weight_hh.shape[1]), dtype)
+    steps: list[_Step] = []
+    h = h0
+    for t in range(x.shape[1]):
+        steps.append(
+            _gru_step(x[:, t], h, weight_ih, weight_hh, bias_ih, bias_hh, reset_after)
+        )
+        h = steps[-1].h
+    return h0, steps
+
+
+def gru_forward(
+    x: Array,
+    weight_ih: Array,
+    weight_hh: Array,
+    bias_ih: Array,
+    bias_hh: Array,
+    h0: Array | None = None,
+    reset_after: bool = True,
+) -> tuple[Array, Array]:
+    """All states `y (N, T, H)` and the last one `h_n (N, H)`."""
+    h0, steps = _gru_steps(x, weight_ih, weight_hh, bias_ih, bias_hh, h0, reset_after)
+    if not steps:
+        return np.zeros((x.shape[0], 0, h0.shape[1]), h0.dtype), h0.copy()
+    return np.stack([step.h for step in steps], axis=1), steps[-1].h
+
+
+def gru_backward(
+    x: Array,
+    weight_ih: Array,
+    weight_hh: Array,
+    bias_ih: Array,
+    bias_hh: Array,
+    h0: Array | None = None,
+    dy: Array | None = None,
+    dh_n: Array | None = None,
+    reset_after: bool = True,
+) -> GRUGradients:
+    """Gradients of a loss whose gradient is `dy` for y and `dh_n` for h_n."""
+    h0, steps = _gru_steps(x, weight_ih, weight_hh, bias_ih, bias_hh, h0, reset_after)
+    dtype = np.result_type(x, weight_ih, weight_hh, bias_ih, bias_hh, h0)
+    u_rz, u_n = np.split(weight_hh, [2 * h0.shape[1]])
+    dx = np.zeros(x.shape, dtype)
+    dweight_ih, dweight_hh = np.zeros_like(weight_ih), np.zeros_like(weight_hh)
+    dbias_ih, dbias_hh = np.zeros_like(bias_ih), np.zeros_like(bias_hh)
+    dh = np.zeros(h0.shape, dtype) if dh_n is None else dh_n
+    for t in reversed(range(x.shape[1])):
+        r, z, n, s, _ = steps[t]
+        h = steps[t - 1].h if t > 0 else h0
+        if dy is not None:
+            dh = dh + dy[:, t]
+        da_z = dh * (h - n) * z * (1 - z)
+        da_n = dh * (1 - z) * (1 - n * n)
+        dh = dh * z
+        if reset_after:
+            da_r = da_n * s * r * (1 - r)
+            dgates_h = np.concatenate([da_r, da_z, da_n * r], axis=1)
+            dh = dh + dgates_h @ weight_hh
+            dweight_hh += dgates_h.T @ h
+            dbias_hh += dgates_h.sum(axis=0)
+            dgates_x = np.concatenate([da_r, da_z, da_n], axis=1)
+        else:
+            drh = da_n @ u_n
+            da_r = drh * h * r * (1 - r)
+            da_rz = np.concatenate([da_r, da_z], axis=1)
+            dh = dh + drh * r + da_rz @ u_rz
+            dweight_hh += np.concatenate([da_rz.T @ h, da_n.T @ (r * h)])
+            dgates_x = np.concatenate([da_rz, da_n], axis=1)
+            dbias_hh += dgates_x.sum(axis=0)
+        dx[:, t] = dgates_x @ weight_ih
+        dweight_ih += dgates_x.T @ x[:, t]
+        dbias_ih += dgates_x.sum(axis=0)
+    return GRUGradients(dx, dh, dweight_ih, dweight_hh, dbias_ih, dbias_hh)
+
+
+# Dense
+
+
+def dense_forward(
+    x: Array, weight: Array, bias: Array, activation: str = "linear"
+) -> Array:
+    """activation(x weight^T + bias) for `x (..., C)`, `weight (units, C)`."""
+    a: Array = x @ weight.T + bias
+    match activation:
+        case "linear":
+            return a
+        case "tanh":
+            return np.tanh(a)
+        case "sigmoid":
+            return sigmoid(a)
+        case "relu":
+            return relu(a)
+    raise ValueError(activation)
+
+
+def dense_backward(
+    x: Array, weight: Array, bias: Array, dy: Array, activation: str = "linear"
+) -> tuple[Array, Array, Array]:
+    """Gradients for x, weight and bias."""
+    y = dense_forward(x, weight, bias, activation)
+    match activation:
+        case "linear":
+            da = dy
+        case "tanh":
+            da = dy * (1 - y * y)
+        case "sigmoid":
+            da = dy * y * (1 - y)
+        case _:
+            da = np.where(y.real > 0, dy, 0)
+    rows, da_rows = x.reshape(-1, x.shape[-1]), da.reshape(-1, da.shape[-1])
+    return da @ weight, da_rows.T @ rows, da_rows.sum(axis=0)
+
+
+# Losses: the mean over all elements, and its gradient for the prediction
+
+
+def mse(prediction: Array, target: Array) -> tuple[Any, Array]:
+    e = prediction - target
+    return np.mean(e * e), 2 * e / e.size
+
+
+def mae(prediction: Array, target: Array) -> tuple[Any, Array]:
+    e = prediction - target
+    sign = np.sign(e.real)
+    return np.mean(e * sign), sign / e.size
+
+
+# Optimizers: the state goes in, the new state comes out
+
+
+def sgd(
+    weight: Array,
+    gradient: Array,
+    velocity: Array,
+    learning_rate: float,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+) -> tuple[Array, Array]:
+    """v = momentum v - lr g; w += v (Nesterov: w += momentum v - lr g): w, v."""
+    velocity = momentum * velocity - learning_rate * gradient
+    if nesterov:
+        return weight + momentum * velocity - learning_rate * gradient, velocity
+    return weight + velocity, velocity
+
+
+def adam(
+    weight: Array,
+    gradient: Array,
+    m: Array,
+    v: Array,
+    step: int,
+    learning_rate: float = 1e-3,
+    beta_1: float = 0.9,
+    beta_2: float = 0.999,
+    epsilon: float = 1e-8,
+) -> tuple[Array, Array, Array]:
+    """Kingma & Ba 2015, algorithm 1, for step = 1, 2, …: w, m, v."""
+    m = beta_1 * m + (1 - beta_1) * gradient
+    v = beta_2 * v + (1 - beta_2) * gradient * gradient
+    m_hat = m / (1 - beta_1**step)
+    v_hat = v / (1 - beta_2**step)
+    return weight - learning_rate * m_hat / (np.sqrt(v_hat) + epsilon), m, v

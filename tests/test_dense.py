@@ -1,0 +1,242 @@
+"""Dense, Dropout and Flatten: against formulas, and their rules."""
+
+import copy
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+
+import reference
+from grufast import layers
+from reference import Array
+from tolerances import DTYPES, Dtype, assert_close
+
+ACTIVATIONS = ("linear", "tanh", "sigmoid", "relu")
+each_dtype = pytest.mark.parametrize("dtype", DTYPES)
+each_activation = pytest.mark.parametrize("activation", ACTIVATIONS)
+
+
+def exact(a: Array) -> Array:
+    return a.astype(np.float64)
+
+
+# Dense
+
+
+@each_activation
+@each_dtype
+@pytest.mark.parametrize(
+    ("rows", "inputs", "units"),
+    [((4,), 3, 5), ((1,), 1, 1), ((33,), 17, 8), ((3, 6), 16, 31), ((2, 3, 4), 5, 2)],
+)
+def test_dense_is_right(
+    rng: np.random.Generator,
+    rows: tuple[int, ...],
+    inputs: int,
+    units: int,
+    dtype: Dtype,
+    activation: Any,
+) -> None:
+    layer = layers.Dense(units, activation, dtype=dtype, initializer="torch", seed=1)
+    x = rng.normal(size=(*rows, inputs)).astype(dtype)
+    dy = rng.normal(size=(*rows, units)).astype(dtype)
+    y, context = layer.forward(x)
+    dx, grads = layer.backward(dy, context)
+    np.testing.assert_array_equal(layer(x), y)
+
+    weight, bias = exact(layer.weights["weight"]), exact(layer.weights["bias"])
+    assert (weight.shape, bias.shape) == ((units, inputs), (units,))
+    wide = exact(x), weight, bias
+    y_exact = reference.dense_forward(*wide, activation)
+    dx_exact, dweight, dbias = reference.dense_backward(*wide, exact(dy), activation)
+    longest = max(int(np.prod(rows)), inputs, units)
+    floor = 1 / units  # a few entries may all cancel
+    assert_close("y", y, y_exact, "forward", inputs, floor)
+    for name, actual, expected in (
+        ("dx", dx, dx_exact),
+        ("dweight", grads["weight"], dweight),
+        ("dbias", grads["bias"], dbias),
+    ):
+        floor = float(np.prod(rows)) ** 0.5 / units
+        assert_close(name, actual, expected, "backward", longest, floor)
+
+
+@pytest.mark.parametrize("rows", [(0,), (0, 5), (5, 0)])
+def test_dense_takes_no_rows(rows: tuple[int, ...]) -> None:
+    layer = layers.Dense(3)
+    y, context = layer.forward(np.zeros((*rows, 2), np.float32))
+    dx, grads = layer.backward(np.zeros((*rows, 3), np.float32), context)
+    assert (y.shape, dx.shape) == ((*rows, 3), (*rows, 2))
+    assert not any(grad.any() for grad in grads.values())
+
+
+def test_dense_reads_any_layout(rng: np.random.Generator) -> None:
+    layer = layers.Dense(4, "tanh", seed=0)
+    x = rng.normal(size=(6, 5, 3)).astype(np.float32)
+    dy = rng.normal(size=(6, 5, 4)).astype(np.float32)
+
+    def results(x: Array, dy: Array) -> tuple[bytes, ...]:
+        y, context = layer.forward(x)
+        dx, grads = layer.backward(dy, context)
+        return tuple(a.tobytes() for a in (y, dx, *grads.values()))
+
+    expected = results(x, dy)
+    for change in (
+        np.asfortranarray,
+        lambda a: np.repeat(a, 2, axis=2)[:, :, ::2],
+        lambda a: a[::-1].copy()[::-1],
+        lambda a: a.swapaxes(0, 1).copy().swapaxes(0, 1),
+    ):
+        assert results(change(x), change(dy)) == expected
+
+
+@pytest.mark.parametrize("initializer", ["keras", "torch"])
+def test_first_weights_stay_within_their_limits(initializer: Any) -> None:
+    layer = layers.Dense(200, initializer=initializer, seed=0)
+    layer.build(100)
+    weight, bias = layer.weights["weight"], layer.weights["bias"]
+    limit = {"keras": (6 / 300) ** 0.5, "torch": 0.1}[initializer]
+    assert 0.99 * limit < np.abs(weight).max() <= limit
+    assert bias.any() == (initializer == "torch")
+
+
+def test_dense_can_be_copied() -> None:
+    layer = layers.Dense(2, "relu", seed=0)
+    layer.build(3)
+    x = np.ones((1, 3), np.float32)
+    for same in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        assert repr(same) == repr(layer) == "Dense(2, activation='relu', seed=0)"
+        np.testing.assert_array_equal(same(x), layer(x))
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "message"),
+    [
+        ([[1.0, 2.0]], TypeError, "x: got list, expected a NumPy array of float32"),
+        (None, TypeError, "x: got None, expected a NumPy array of float32"),
+        (np.ones((2, 3)), TypeError, 'float64, expected float32; use x.astype."float3'),
+        (np.ones((2, 3), int), TypeError, "x: got an array of int64, expected float32"),
+        (np.ones((2, 3), ">f4"), TypeError, "x: got an array of >f4, expected float32"),
+        (np.ma.ones((2, 3), "f4"), TypeError, "x: got a masked array"),
+        (np.ones(3, "f4"), ValueError, r"x: got shape \(3,\), expected \(N, ..., C\)"),
+        (np.ones((2, 4), "f4"), ValueError, r"\(2, 4\), .* with C = 3"),
+    ],
+)
+def test_a_wrong_x_is_named(x: Any, error: type[Exception], message: str) -> None:
+    layer = layers.Dense(2)
+    layer.build(3)
+    for call in (layer, layer.forward):
+        with pytest.raises(error, match=message):
+            call(x)
+
+
+def test_a_wrong_dy_is_named_and_leaves_the_context_good() -> None:
+    layer = layers.Dense(2)
+    y, context = layer.forward(np.ones((4, 5, 3), np.float32))
+    with pytest.raises(ValueError, match=r"dy: got shape .*, expected \(4, 5, 2\)$"):
+        layer.backward(y[:, :4], context)
+    with pytest.raises(TypeError, match="dy: got an array of float64"):
+        layer.backward(y.astype(np.float64), context)
+    layer.backward(y, context)
+    with pytest.raises(ValueError, match="context: already used"):
+        layer.backward(y, context)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"units": 0}, ValueError, "units: got 0, expected an integer of at least 1"),
+        ({"units": True}, TypeError, "units: got True"),
+        ({"units": 2.0}, TypeError, "units: got 2.0"),
+        ({"units": 10**10}, ValueError, "would have 2e[+]10 parameters"),
+        ({"units": 1, "activation": "swish"}, ValueError, "activation: got 'swish'"),
+        ({"units": 1, "dtype": "float16"}, ValueError, "dtype: got 'float16'"),
+        ({"units": 1, "dtype": None}, ValueError, "dtype: got None"),
+        ({"units": 1, "initializer": "he"}, ValueError, "initializer: got 'he'"),
+        ({"units": 1, "seed": -1}, ValueError, "seed: got -1"),
+    ],
+)
+def test_wrong_arguments_are_named(
+    arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        layers.Dense(**arguments)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.dtype("f8"), "f8", "double"])
+def test_a_dtype_may_be_written_as_numpy_does(dtype: Any) -> None:
+    assert layers.Dense(1, dtype=dtype).dtype == "float64"
+
+
+# Dropout
+
+
+@each_dtype
+def test_dropout_zeroes_its_part_and_keeps_the_mean(dtype: Dtype) -> None:
+    layer = layers.Dropout(0.25, seed=0)
+    x = np.ones((500, 400), dtype)
+    y, context = layer.forward(x)
+    assert y.dtype == dtype
+    assert set(np.unique(y)) == {0, np.dtype(dtype).type(1 / 0.75)}
+    # Five standard deviations of the mean of 200 000 draws.
+    assert abs(np.mean(y == 0) - 0.25) < 5 * (0.25 * 0.75 / y.size) ** 0.5
+    dx, grads = layer.backward(3 * x, context)
+    np.testing.assert_array_equal(dx, 3 * y)
+    assert grads == {}
+
+
+def test_dropout_does_nothing_at_inference() -> None:
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    np.testing.assert_array_equal(layers.Dropout(0.9)(x), x)
+
+
+def test_dropout_of_rate_zero_keeps_all() -> None:
+    x = np.ones((50, 50), np.float32)
+    y, _ = layers.Dropout(0).forward(x)
+    np.testing.assert_array_equal(y, x)
+
+
+def test_dropout_masks_follow_the_seed() -> None:
+    x = np.ones((50, 50), np.float32)
+
+    def masks(seed: int) -> bytes:
+        layer = layers.Dropout(0.5, seed=seed)
+        first, second = layer.forward(x)[0], layer.forward(x)[0]
+        assert (first != second).any()
+        return bytes(first.tobytes() + second.tobytes())
+
+    assert masks(1) == masks(1) != masks(2)
+
+
+@pytest.mark.parametrize("rate", [1, 1.5, -0.1, float("nan"), "0.5", True, None])
+def test_a_rate_is_a_number_below_one(rate: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match=r"rate: got .* in \[0, 1\)"):
+        layers.Dropout(rate)
+
+
+# Flatten
+
+
+@pytest.mark.parametrize("shape", [(4, 10, 3), (4, 3), (4,), (0, 2, 3), (2, 0, 3)])
+def test_flatten_keeps_rows(shape: tuple[int, ...]) -> None:
+    layer = layers.Flatten()
+    x = np.arange(np.prod(shape), dtype=np.float64).reshape(shape)
+    y, context = layer.forward(x)
+    assert y.shape == (shape[0], int(np.prod(shape[1:]))) == layer.output_shape(shape)
+    np.testing.assert_array_equal(y.ravel(), x.ravel())
+    dx, grads = layer.backward(y, context)
+    np.testing.assert_array_equal(dx, x)
+    assert grads == {}
+
+
+@pytest.mark.parametrize("layer", [layers.Flatten(), layers.Dropout(0.5)])
+def test_layers_without_weights_take_no_integers(layer: layers.Layer) -> None:
+    with pytest.raises(
+        TypeError, match="x: got an array of int64, expected float32 or"
+    ):
+        layer(np.ones((2, 2), np.int64))
+    assert layer.weights == {}
+    layer.set_weights({})
+    with pytest.raises(ValueError, match="unknown"):
+        layer.set_weights({"weight": np.ones(1)})

@@ -1,0 +1,133 @@
+"""Who imports whom, what an import costs, and whether the examples run."""
+
+import ast
+import doctest
+import importlib
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import grufast as gf
+
+PACKAGE = Path(inspect.getfile(gf)).parent
+MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
+
+ALLOWED: dict[str, set[str]] = {
+    "_checks": set(),
+    "_config": set(),
+    "_files": set(),
+    "layers": {"_core", "_checks", "_config"},
+    "losses": {"_checks", "_config"},
+    "metrics": {"_checks", "losses"},
+    "optimizers": {"_core", "_checks", "_config", "layers"},
+    "figures": {"_files"},
+    "callbacks": {"_checks", "figures"},
+    "saving": {"_checks", "_files"},
+    "model": {
+        "_checks",
+        "_config",
+        "callbacks",
+        "layers",
+        "losses",
+        "metrics",
+        "optimizers",
+        "saving",
+    },
+    "data": set(),
+    "forecast": {"data", "figures", "model", "layers", "optimizers", "callbacks"},
+    "demo": {
+        "data",
+        "figures",
+        "forecast",
+        "model",
+        "layers",
+        "optimizers",
+        "callbacks",
+    },
+    "cli": {
+        "_core",
+        "_files",
+        "callbacks",
+        "data",
+        "demo",
+        "figures",
+        "forecast",
+        "model",
+    },
+    "__init__": {
+        "_core",
+        "callbacks",
+        "layers",
+        "losses",
+        "metrics",
+        "model",
+        "optimizers",
+    },
+    "__main__": {"cli"},
+}
+
+
+def imports(module: str) -> set[str]:
+    """The modules of the package that a module imports, anywhere in it."""
+    found = set()
+    tree = ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            start = "grufast." * (node.level > 0) + (node.module or "")
+            start = start.rstrip(".")
+            # From the package itself come modules; from a module, its contents.
+            names = (
+                [f"grufast.{alias.name}" for alias in node.names]
+                if start == "grufast"
+                else [start]
+            )
+        else:
+            continue
+        found |= {name.split(".")[1] for name in names if name.startswith("grufast.")}
+    return found
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_down(module: str) -> None:
+    assert imports(module) <= ALLOWED[module]
+
+
+def test_the_allowed_imports_have_no_circle() -> None:
+    remaining = dict(ALLOWED)
+    while remaining:
+        leaves = {name for name, uses in remaining.items() if not uses & set(remaining)}
+        assert leaves, f"a circle among {sorted(remaining)}"
+        remaining = {k: uses for k, uses in remaining.items() if k not in leaves}
+
+
+def test_importing_brings_only_what_is_needed() -> None:
+    code = (
+        "import sys, numpy; before = set(sys.modules); import grufast\n"
+        "print(*{name.split('.')[0] for name in set(sys.modules) - before})"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert not set(loaded) & {"tqdm", "matplotlib", "safetensors", "torch", "sklearn"}
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m != "__main__"])
+def test_examples_run(module: str) -> None:
+    name = "grufast" if module == "__init__" else f"grufast.{module}"
+    failed, _ = doctest.testmod(importlib.import_module(name))
+    assert failed == 0
+
+
+@pytest.mark.parametrize(
+    "module", [gf.layers, gf.losses, gf.metrics, gf.optimizers, gf.callbacks]
+)
+def test_public_names_exist_and_are_documented(module: object) -> None:
+    for name in module.__all__:  # type: ignore[attr-defined]
+        thing = getattr(module, name)
+        if inspect.isclass(thing) or inspect.isfunction(thing):
+            assert inspect.getdoc(thing), name

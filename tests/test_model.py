@@ -1,0 +1,570 @@
+"""Sequential: gradients, training, its rules, and the errors it gives."""
+
+import copy
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import grufast as gf
+from reference import Array
+
+layers = gf.layers
+
+
+def sine(rows: int = 200, steps: int = 10) -> tuple[Array, Array]:
+    """Windows of a sine and the value after each."""
+    wave = np.sin(np.arange(rows + steps, dtype=np.float32) / 5)
+    windows = np.lib.stride_tricks.sliding_window_view(wave, steps + 1)
+    return windows[:, :steps, None], windows[:, steps:]
+
+
+def small(seed: int | None = 0, dropout: float = 0.0) -> gf.Sequential:
+    model = gf.Sequential(
+        [
+            layers.GRU(6, return_sequences=True),
+            layers.Dropout(dropout),
+            layers.GRU(5),
+            layers.Dense(1),
+        ],
+        seed=seed,
+    )
+    model.compile(gf.optimizers.Adam(1e-2), "mse", ["mae"])
+    return model
+
+
+def bits(model: gf.Sequential) -> bytes:
+    return b"".join(weight.tobytes() for weight in model.weights.values())
+
+
+# Gradients
+
+
+@pytest.mark.parametrize("loss", ["mse", "mae"])
+@pytest.mark.parametrize(
+    "stack",
+    [
+        lambda: [
+            layers.GRU(3, return_sequences=True, dtype="float64"),
+            layers.GRU(4, reset_after=False, dtype="float64"),
+            layers.Dense(2, dtype="float64"),
+        ],
+        lambda: [
+            layers.Dense(3, "tanh", dtype="float64"),
+            layers.GRU(3, return_sequences=True, dtype="float64"),
+            layers.Flatten(),
+            layers.Dense(4, "sigmoid", dtype="float64"),
+            layers.Dense(2, "relu", dtype="float64", initializer="torch"),
+        ],
+        lambda: [layers.Flatten(), layers.Dense(2, dtype="float64")],
+    ],
+    ids=["gru", "mixed", "flat"],
+)
+def test_training_descends_the_gradient_of_the_loss(
+    rng: np.random.Generator, stack: Callable[[], list[gf.layers.Layer]], loss: str
+) -> None:
+    """One SGD step moves every weight by the central difference of the loss."""
+    model = gf.Sequential(stack(), seed=3)
+    model.compile(gf.optimizers.SGD(1.0), loss)
+    x, y = rng.normal(size=(5, 4, 2)), 3 + rng.normal(size=(5, 2))
+    model.build(x.shape)
+    start = model.get_weights()
+    model.fit(x, y, batch_size=5)
+    after = model.get_weights()
+    step = 1e-6
+    for name, weight in start.items():
+        slope = np.zeros_like(weight)
+        for index in np.ndindex(weight.shape):
+            values = []
+            for sign in (1, -1):
+                moved = weight.copy()
+                moved[index] += sign * step
+                model.set_weights({**start, name: moved})
+                values.append(model.evaluate(x, y))
+            slope[index] = (values[0] - values[1]) / (2 * step)
+        np.testing.assert_allclose(weight - after[name], slope, atol=1e-8, rtol=1e-6)
+
+
+def test_training_equals_the_explicit_loop() -> None:
+    x, y = (np.ascontiguousarray(a) for a in sine(64))
+    model = small()
+    model.build(x.shape)
+    stack = [copy.deepcopy(model.layers[index]) for index in (0, 2, 3)]
+    model.fit(x, y, batch_size=16, shuffle=False, epochs=2)
+
+    optimizer = gf.optimizers.Adam(1e-2)
+    for _ in range(2):
+        for first in range(0, len(x), 16):
+            part = slice(first, first + 16)
+            output, contexts = x[part], []
+            for layer in stack:
+                output, context = layer.forward(output)
+                contexts.append(context)
+            dy = gf.losses.mse.gradient(y[part], output)
+            updates = []
+            for layer, context in zip(stack[::-1], contexts[::-1], strict=True):
+                dy, grads = layer.backward(dy, context)
+                updates.append((layer, grads))
+            for layer, grads in updates:
+                optimizer.update(layer, grads)
+    for layer, index in zip(stack, (0, 2, 3), strict=True):
+        for name, weight in layer.weights.items():
+            np.testing.assert_array_equal(weight, model.layers[index].weights[name])
+
+
+# Training
+
+
+def test_it_learns_the_next_value_of_a_sine() -> None:
+    x, y = sine(400)
+    model = gf.Sequential([layers.GRU(16), layers.Dense(1)], seed=0)
+    model.compile(gf.optimizers.Adam(1e-2), "mse", ["mae"])
+    history = model.fit(x, y, epochs=30, validation_split=0.2, seed=0).history
+    assert set(history) == {"loss", "mae", "val_loss", "val_mae"}
+    assert {len(values) for values in history.values()} == {30}
+    assert history["loss"][0] > 0.1
+    assert history["val_loss"][-1] < 1e-3
+
+
+@pytest.mark.parametrize("loss", ["mse", "mae"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_names_stand_for_losses_and_optimizers(optimizer: str, loss: str) -> None:
+    x, y = sine()
+    model = gf.Sequential([layers.Flatten(), layers.Dense(1)], seed=0)
+    model.compile(optimizer, loss)
+    losses = model.fit(x, y, epochs=5, seed=0).history["loss"]
+    assert losses == sorted(losses, reverse=True)
+
+
+def test_same_seed_same_bits() -> None:
+    x, y = sine()
+
+    def trained(seed: int | None, fit_seed: int | None) -> bytes:
+        model = small(seed, dropout=0.2)
+        model.fit(x, y, epochs=3, validation_split=0.25, seed=fit_seed)
+        return bits(model)
+
+    assert trained(1, 2) == trained(1, 2)
+    assert len({trained(*seeds) for seeds in ((1, 2), (2, 2), (1, 3))}) == 3
+    assert trained(None, 2) != trained(None, 2)
+    assert trained(1, None) != trained(1, None)
+
+
+def test_same_seed_same_bits_in_another_process() -> None:
+    code = (
+        "import hashlib, numpy as np, grufast as gf\n"
+        "L = gf.layers\n"
+        "m = gf.Sequential([L.GRU(33), L.Dropout(0.1), L.Dense(1)], seed=5)\n"
+        "m.compile()\n"
+        "x = np.linspace(0, 1, 600, dtype='f4').reshape(50, 4, 3)\n"
+        "m.fit(x, x[:, 0, :1], epochs=2, seed=6)\n"
+        "w = b''.join(v.tobytes() for v in m.weights.values())\n"
+        "print(hashlib.sha256(w).hexdigest())\n"
+    )
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        for _ in range(2)
+    ]
+    assert runs[0] == runs[1] != ""
+
+
+def test_training_in_two_parts_gives_the_same_bits() -> None:
+    x, y = sine()
+    whole, parts = small(dropout=0.2), small(dropout=0.2)
+    history = whole.fit(x, y, epochs=5, seed=1).history
+    first = parts.fit(x, y, epochs=2, seed=1)
+    second = parts.fit(x, y, epochs=5, initial_epoch=2, seed=1)
+    assert bits(whole) == bits(parts)
+    assert history["loss"] == first.history["loss"] + second.history["loss"]
+    assert second.epoch == [2, 3, 4]
+
+
+def test_the_layout_of_the_data_changes_no_bit() -> None:
+    x, y = sine()
+    results = set()
+    for change in (np.ascontiguousarray, np.asfortranarray, lambda a: a):
+        for shuffle in (True, False):
+            model = small()
+            model.fit(change(x), change(y), seed=0, shuffle=shuffle)
+            results.add((shuffle, bits(model)))
+    assert len(results) == 2
+
+
+def test_batches_cover_every_row_once() -> None:
+    seen: list[float] = []
+
+    class Spy(gf.losses.MeanSquaredError):
+        def value_and_gradient(
+            self, y_true: Array, y_pred: Array
+        ) -> tuple[float, Array]:
+            seen.extend(y_true[:, 0].tolist())
+            return super().value_and_gradient(y_true, y_pred)
+
+    x = np.zeros((10, 1, 1), np.float32)
+    y = np.arange(10, dtype=np.float32)
+    model = gf.Sequential([layers.Flatten(), layers.Dense(1)])
+    model.compile("sgd", Spy())
+    model.fit(x, y, batch_size=4, epochs=2, seed=0)
+    first, second = seen[:10], seen[10:]
+    assert sorted(first) == sorted(second) == list(range(10))
+    assert first != second != sorted(second)
+    seen.clear()
+    model.fit(x, y, batch_size=100, shuffle=False)
+    assert seen == list(range(10))
+
+
+def test_the_split_takes_the_last_rows() -> None:
+    x = np.zeros((10, 1, 1), np.float32)
+    y = np.arange(10, dtype=np.float32)
+    model = gf.Sequential([layers.Flatten(), layers.Dense(1)])
+    model.compile(gf.optimizers.SGD(0.0), "mse")
+    model.build(x.shape)
+    history = model.fit(x, y, validation_split=0.3, seed=0).history
+    assert history["loss"] == [pytest.approx(np.mean(y[:7] ** 2))]
+    assert history["val_loss"] == [pytest.approx(np.mean(y[7:] ** 2))]
+    data = x[:2], y[:2]
+    history = model.fit(x, y, validation_split=0.3, validation_data=data).history
+    assert history["loss"] == [pytest.approx(np.mean(y**2))]
+    assert history["val_loss"] == [pytest.approx(0.5)]
+
+
+def test_reported_losses_are_means_over_rows() -> None:
+    """A last batch that is smaller weighs less."""
+    x = np.zeros((5, 1, 1), np.float32)
+    y = np.array([0, 0, 0, 0, 5], np.float32)
+    model = gf.Sequential([layers.Flatten(), layers.Dense(1)])
+    model.compile(gf.optimizers.SGD(0.0), "mse", ["mae"])
+    history = model.fit(x, y, batch_size=4, shuffle=False).history
+    assert history == {"loss": [pytest.approx(5)], "mae": [pytest.approx(1)]}
+
+
+def test_dropout_is_off_outside_training() -> None:
+    x, y = sine()
+    model = small(dropout=0.5)
+    model.compile(gf.optimizers.SGD(0.0), "mse")
+    history = model.fit(x, y, validation_data=(x, y), seed=0).history
+    assert history["val_loss"] == [model.evaluate(x, y)]
+    assert history["loss"] != history["val_loss"]
+    np.testing.assert_array_equal(model.predict(x), model.predict(x))
+
+
+def test_metrics_are_functions() -> None:
+    def worst(y_true: Array, y_pred: Array) -> float:
+        return float(np.abs(y_true - y_pred).max())
+
+    x, y = sine()
+    model = small()
+    model.compile("adam", gf.losses.MeanSquaredError(), [gf.metrics.mae, worst])
+    history = model.fit(x, y, validation_data=(x, y), seed=0).history
+    logs = model.evaluate(x, y, return_dict=True)
+    assert list(logs) == ["loss", "mae", "worst"]
+    assert logs["worst"] == np.abs(model.predict(x) - y).max()
+    assert model.evaluate(x, y) == list(logs.values())
+    assert history["val_worst"] == [logs["worst"]]
+
+
+def test_a_loss_that_is_not_finite_warns_once() -> None:
+    x, y = sine()
+    model = small()
+    with pytest.warns(RuntimeWarning, match="the loss is nan in epoch 1") as warned:
+        model.fit(x, y * np.float32("nan"), epochs=3)
+    assert len(warned) == 1
+    assert warned[0].filename == __file__
+
+
+# Use
+
+
+@pytest.mark.parametrize("batch_size", [None, 1, 7, 200, 1000])
+def test_predictions_do_not_depend_on_the_batch_size(batch_size: int | None) -> None:
+    x, _ = sine()
+    model = small()
+    np.testing.assert_array_equal(model.predict(x, batch_size=batch_size), model(x))
+
+
+def test_the_gradient_of_ones_own_loss_is_checked() -> None:
+    class Own(gf.losses.MeanSquaredError):
+        change: Callable[[Array], Array]
+
+        def gradient(self, y_true: Array, y_pred: Array) -> Array:
+            return type(self).change(super().gradient(y_true, y_pred))
+
+        value_and_gradient = gf.losses.Loss.value_and_gradient
+
+    x, y = sine()
+    y = np.repeat(y, 2, axis=1)
+    weights = []
+    for layout in (np.asfortranarray, np.ascontiguousarray):
+        Own.change = layout
+        model = gf.Sequential([layers.GRU(3), layers.Dense(2)], seed=0)
+        model.compile("adam", Own())
+        model.fit(x, y, seed=0)
+        weights.append(bits(model))
+    assert weights[0] == weights[1]
+    wrong: list[tuple[Any, type[Exception]]] = [
+        (np.ravel, ValueError),
+        (lambda a: a.astype(np.float64), TypeError),
+    ]
+    for Own.change, error in wrong:
+        with pytest.raises(error, match=r"loss\.gradient: got"):
+            model.fit(x, y)
+
+
+def test_large_predictions_go_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, _ = sine()
+    model = small()
+    whole = model.predict(x)
+    parts: list[int] = []
+    infer = type(model.layers[0])._infer
+
+    def spy(layer: gf.layers.GRU, x: Array) -> Array:
+        parts.append(len(x))
+        return infer(layer, x)
+
+    monkeypatch.setattr("grufast.model._MOST_ELEMENTS", 10 * 6 * 64)
+    monkeypatch.setattr(gf.layers.GRU, "_infer", spy)
+    np.testing.assert_array_equal(model.predict(x), whole)
+    assert parts[::2] == [64, 64, 64, 8]
+
+
+def test_no_rows_and_any_number_of_steps_can_be_predicted() -> None:
+    model = small()
+    assert model.predict(np.zeros((0, 10, 1), np.float32)).shape == (0, 1)
+    assert model.predict(np.zeros((2, 3, 1), np.float32)).shape == (2, 1)
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))]
+)
+def test_a_copy_is_trained_by_itself(copied: Any) -> None:
+    x, y = sine()
+    model = small()
+    model.fit(x, y, seed=0)
+    before = bits(model)
+    other = copied(model)
+    assert bits(other) == before
+    other.fit(x, y, seed=0)
+    assert bits(other) != before == bits(model)
+
+
+def test_summary_counts_parameters() -> None:
+    model = gf.Sequential(
+        [
+            layers.GRU(30, return_sequences=True),
+            layers.Dropout(0.1),
+            layers.Flatten(),
+            layers.Dense(2),
+        ]
+    )
+    with pytest.raises(ValueError, match="the model is not built"):
+        model.summary()
+    model.build((None, 10, 4))
+    lines: list[str] = []
+    model.summary(lines.append)
+    gru, dense = 3 * 30 * (4 + 30 + 2), 300 * 2 + 2
+    assert [line.split() for line in lines if line[0] in "0123t"] == [
+        ["0", "GRU", "(None,", "10,", "30)", f"{gru:,}"],
+        ["1", "Dropout", "(None,", "10,", "30)", "0"],
+        ["2", "Flatten", "(None,", "300)", "0"],
+        ["3", "Dense", "(None,", "2)", str(dense)],
+        ["total", f"{gru + dense:,}"],
+    ]
+    assert model.count_params() == gru + dense
+
+
+def test_weights_go_in_and_out_by_name() -> None:
+    model = small()
+    model.build((None, None, 1))
+    assert list(model.weights)[:2] == ["layers.0.weight_ih", "layers.0.weight_hh"]
+    assert list(model.weights)[-2:] == ["layers.3.weight", "layers.3.bias"]
+    saved = model.get_weights()
+    x, y = sine()
+    model.fit(x, y)
+    model.set_weights(saved)
+    assert bits(model) == b"".join(weight.tobytes() for weight in saved.values())
+    wrong = {**saved, "layers.3.bias": np.zeros(2, np.float32)}
+    wrong["layers.0.weight_ih"] = saved["layers.0.weight_ih"] + 1
+    with pytest.raises(ValueError, match=r"layers.3.bias: got shape \(2,\), .* \(1\)"):
+        model.set_weights(wrong)
+    np.testing.assert_array_equal(
+        model.weights["layers.0.weight_ih"], saved["layers.0.weight_ih"]
+    )
+
+
+# Errors
+
+
+def data(x: Any = None, y: Any = None, rows: int = 6) -> tuple[Any, Any]:
+    x = np.zeros((rows, 4, 2), np.float32) if x is None else x
+    y = np.zeros((rows, 1), np.float32) if y is None else y
+    return x, y
+
+
+def test_targets_of_one_dimension_are_columns() -> None:
+    x, y = sine()
+    results = []
+    for targets in (y, y[:, 0]):
+        model = small()
+        model.fit(x, targets, seed=0, validation_data=(x, targets))
+        results.append((bits(model), model.evaluate(x, targets)))
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "error", "message"),
+    [
+        (
+            np.zeros((6, 4)),
+            None,
+            TypeError,
+            "x: got an array of float64, expected floa",
+        ),
+        (
+            np.zeros((6, 4), "f4"),
+            None,
+            ValueError,
+            r"x: got shape \(6, 4\), expected \(N",
+        ),
+        (
+            np.zeros((6, 4, 3), "f4"),
+            None,
+            ValueError,
+            r"x: got shape \(6, 4, 3\), expected \(N, T, C\) with C = 2",
+        ),
+        ([[[1.0]]], None, TypeError, "x: got list"),
+        (
+            np.zeros((0, 4, 2), "f4"),
+            np.zeros((0, 1), "f4"),
+            ValueError,
+            "x: .* one row",
+        ),
+        (
+            None,
+            np.zeros((6, 1)),
+            TypeError,
+            'y: .* float64, .* use y.astype."float32".',
+        ),
+        (None, [1.0] * 6, TypeError, "y: got list"),
+        (None, np.zeros((5, 1), "f4"), ValueError, r"y: got shape \(5, 1\)"),
+        (
+            None,
+            np.zeros(5, "f4"),
+            ValueError,
+            r"y: .*, expected the output's, \(6, 1\)",
+        ),
+        (None, np.zeros((6, 2), "f4"), ValueError, r"y: got shape \(6, 2\)"),
+        (None, np.zeros((6, 1, 1), "f4"), ValueError, r"y: got shape \(6, 1, 1\)"),
+        (None, np.zeros((), "f4"), ValueError, r"y: got shape \(\)"),
+    ],
+)
+def test_wrong_data_is_named(
+    x: Any, y: Any, error: type[Exception], message: str
+) -> None:
+    model = small()
+    model.build((None, None, 2))
+    before = bits(model)
+    for use in (model.fit, model.evaluate):
+        with pytest.raises(error, match=message):
+            use(*data(x, y))
+    with pytest.raises(error, match=f"validation_data: {message}"):
+        model.fit(*data(), validation_data=data(x, y))
+    if y is None:
+        with pytest.raises(error, match=message):
+            model.predict(x)
+    assert bits(model) == before
+
+
+def test_targets_of_one_dimension_fit_no_wider_output() -> None:
+    model = gf.Sequential([layers.GRU(2)])
+    model.compile()
+    with pytest.raises(ValueError, match=r"y: got shape \(6,\), .* \(6, 2\)"):
+        model.fit(*data(y=np.zeros(6, np.float32)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"epochs": -1}, ValueError, "epochs: got -1"),
+        ({"epochs": 2.0}, TypeError, "epochs: got 2.0"),
+        ({"batch_size": 0}, ValueError, "batch_size: got 0"),
+        ({"batch_size": True}, TypeError, "batch_size: got True"),
+        ({"validation_split": 1.0}, ValueError, "validation_split: got 1.0"),
+        ({"validation_split": 0.9}, ValueError, "0.9 of 6 rows leaves a part empty"),
+        ({"validation_data": 3}, TypeError, r"validation_data: expected the tuple"),
+        ({"callbacks": [print]}, TypeError, "callbacks: got <built-in function print>"),
+        ({"verbose": True}, ValueError, "verbose: got True, expected one of 'auto', 0"),
+        ({"shuffle": "batch"}, TypeError, "shuffle: got 'batch'"),
+        ({"initial_epoch": -1}, ValueError, "initial_epoch: got -1"),
+        ({"seed": 0.5}, TypeError, "seed: got 0.5"),
+    ],
+)
+def test_wrong_settings_of_fit_are_named(
+    arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        small().fit(*data(), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("stack", "error", "message"),
+    [
+        ([], ValueError, "expected at least one layer"),
+        ([layers.GRU], TypeError, r"layers\[0\]: got <class .*, expected a Layer"),
+        (
+            [layers.GRU(1, return_state=True)],
+            ValueError,
+            r"layers\[0\]: .*return_state",
+        ),
+        ([layers.GRU(1), layers.Dense(1, dtype="float64")], ValueError, "one dtype"),
+        ([layers.Flatten()] * 2, ValueError, "each layer may stand in the list once"),
+    ],
+)
+def test_layers_that_make_no_model(
+    stack: list[Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        gf.Sequential(stack)
+
+
+def test_layers_that_do_not_fit_are_named() -> None:
+    model = gf.Sequential([layers.GRU(3), layers.GRU(3)])
+    with pytest.raises(
+        ValueError, match=r"layers\[1\] \(GRU\): x: got shape \(2, 3\), e"
+    ):
+        model(np.zeros((2, 4, 1), np.float32))
+    model = gf.Sequential([layers.Flatten(), layers.Dense(1)])
+    with pytest.raises(
+        ValueError, match=r"leaves the input size of layers\[1\] .Dense"
+    ):
+        model.build((None, None, 3))
+    model.build((None, 2, 3))
+    with pytest.raises(ValueError, match=r"layers\[1\] \(Dense\): .* with C = 6"):
+        model.predict(np.zeros((1, 3, 3), np.float32))
+
+
+def test_training_needs_compile() -> None:
+    model = gf.Sequential([layers.GRU(1)])
+    for use in (model.fit, model.evaluate):
+        with pytest.raises(ValueError, match="the model is not compiled"):
+            use(*data())
+
+
+@pytest.mark.parametrize(
+    ("metrics", "error", "message"),
+    [
+        ("mae", TypeError, r"expected a list such as \[.mae.\]"),
+        (["r2"], ValueError, "metrics: got 'r2', expected one of .'mse', 'mae'."),
+        (["mae", gf.metrics.mae], ValueError, "the name 'mae' is taken"),
+    ],
+)
+def test_wrong_metrics_are_named(
+    metrics: Any, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        small().compile(metrics=metrics)

@@ -1,0 +1,139 @@
+"""PyTorch as a second oracle, where it is installed."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from grufast import layers, optimizers
+from reference import Array
+from tolerances import DTYPES, Dtype, assert_close, gru_case
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+each_dtype = pytest.mark.parametrize("dtype", DTYPES)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Keep PyTorch's threads from competing with the core's."""
+    previous = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(previous)
+
+
+def tensor(a: Array, **options: Any) -> Any:
+    return torch.tensor(a.astype(np.float64), **options)
+
+
+@each_dtype
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize(
+    ("rows", "steps", "inputs", "units"),
+    [(1, 1, 1, 1), (5, 7, 3, 17), (33, 40, 16, 31), (2, 100, 20, 48)],
+)
+def test_stacked_grus_agree_with_pytorch(
+    rng: np.random.Generator,
+    rows: int,
+    steps: int,
+    inputs: int,
+    units: int,
+    depth: int,
+    dtype: Dtype,
+) -> None:
+    case = gru_case(rng, rows, steps, inputs, units, dtype)
+    sizes = [inputs, units][:depth]
+    cases = [gru_case(rng, rows, steps, size, units, dtype) for size in sizes]
+    states = [c.h0 for c in cases]
+
+    theirs = torch.nn.GRU(inputs, units, depth, batch_first=True, dtype=torch.float64)
+    for index, c in enumerate(cases):
+        for name in WEIGHTS:
+            getattr(theirs, f"{name}_l{index}").data = tensor(getattr(c, name))
+    x = tensor(case.x, requires_grad=True)
+    h0 = tensor(np.stack([h for h in states if h is not None]), requires_grad=True)
+    y, h_n = theirs(x, h0)
+    dh_n = np.stack([c.dh_n for c in cases if c.dh_n is not None])
+    assert case.dy is not None
+    torch.autograd.backward([y, h_n], [tensor(case.dy), tensor(dh_n)])
+
+    exact = {"y": y, "dx": x.grad}
+    actual: dict[str, Array] = {}
+    stack, contexts, value = [], [], case.x
+    for index, c in enumerate(cases):
+        layer = layers.GRU(units, return_sequences=True, return_state=True, dtype=dtype)
+        layer.build(sizes[index])
+        layer.set_weights({name: getattr(c, name) for name in WEIGHTS})
+        (value, last), context = layer.forward(value, initial_state=c.h0)
+        stack.append(layer)
+        contexts.append(context)
+        actual[f"h_n[{index}]"] = last
+        exact[f"h_n[{index}]"] = h_n[index]
+    actual["y"] = value
+    gradient = case.dy
+    for index in reversed(range(depth)):
+        gradient, grads = stack[index].backward(
+            (gradient, cases[index].dh_n), contexts[index]
+        )
+        exact[f"dh0[{index}]"] = h0.grad[index]
+        actual[f"dh0[{index}]"] = grads["initial_state"]
+        for name in WEIGHTS:
+            exact[f"d{name}[{index}]"] = getattr(theirs, f"{name}_l{index}").grad
+            actual[f"d{name}[{index}]"] = grads[name]
+    actual["dx"] = gradient
+
+    assert exact.keys() == actual.keys()
+    longest = max(3 * units, inputs + units, rows * steps)
+    for name, expected in exact.items():
+        kind = "backward" if name.startswith("d") else "forward"
+        floor = 4 / units * (float(rows * steps) ** 0.5 if kind == "backward" else 1)
+        assert_close(
+            name, actual[name], expected.detach().numpy(), kind, longest * depth, floor
+        )
+
+
+@each_dtype
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (
+            lambda: optimizers.SGD(0.1),
+            lambda w: torch.optim.SGD([w], lr=0.1),
+        ),
+        (
+            lambda: optimizers.SGD(0.1, momentum=0.9),
+            lambda w: torch.optim.SGD([w], lr=0.1, momentum=0.9),
+        ),
+        (
+            lambda: optimizers.SGD(0.1, momentum=0.9, nesterov=True),
+            lambda w: torch.optim.SGD([w], lr=0.1, momentum=0.9, nesterov=True),
+        ),
+        (
+            lambda: optimizers.Adam(0.01, epsilon=1e-8),
+            lambda w: torch.optim.Adam([w], lr=0.01, eps=1e-8),
+        ),
+        (
+            lambda: optimizers.Adam(0.01, beta_1=0.5, beta_2=0.9, epsilon=0.1),
+            lambda w: torch.optim.Adam([w], lr=0.01, betas=(0.5, 0.9), eps=0.1),
+        ),
+    ],
+    ids=["SGD", "momentum", "Nesterov", "Adam", "Adam with other settings"],
+)
+def test_twenty_optimizer_steps_agree_with_pytorch(
+    rng: np.random.Generator, ours: Any, theirs: Any, dtype: Dtype
+) -> None:
+    weight = rng.normal(size=(7, 19)).astype(dtype)
+    expected = tensor(weight, requires_grad=True)
+    optimizer, reference_optimizer = ours(), theirs(expected)
+    weights = {"w": weight}
+    for _ in range(20):
+        gradient = rng.normal(size=weight.shape).astype(dtype)
+        optimizer.update(weights, {"w": gradient})
+        expected.grad = tensor(gradient)
+        reference_optimizer.step()
+    assert_close("w", weight, expected.detach().numpy(), "update", 20)
