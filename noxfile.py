@@ -32,6 +32,13 @@ def install_wheel(session: nox.Session, extras: str) -> None:
     session.install(f"{wheels[-1]}{extras}", "--force-reinstall")
 
 
+def gcc_library(name: str) -> str:
+    """Where g++ finds one of its libraries."""
+    command = ["g++", f"-print-file-name={name}"]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    return found.stdout.strip()
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Formatting, lint rules and types."""
@@ -109,18 +116,14 @@ def sanitize(session: nox.Session) -> None:
         "-Ccmake.define.GRUFAST_SANITIZE=address,undefined",
         ".[test]",
     )
-    library = subprocess.run(
-        ["g++", "-print-file-name=libasan.so"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    libraries = [gcc_library("libasan.so"), gcc_library("libstdc++.so")]
     session.run(
         "pytest",
         *[f"tests/test_{name}.py" for name in NATIVE_TESTS],
         *session.posargs,
         env={
-            "LD_PRELOAD": library.stdout.strip(),
+            # The second one too, or the first finds no exceptions to intercept.
+            "LD_PRELOAD": " ".join(libraries),
             # Python itself leaks on purpose; bad_alloc must stay an exception.
             "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1",
             "UBSAN_OPTIONS": "print_stacktrace=1",

@@ -801,6 +801,27 @@ def test_concurrent_calls_give_the_same_bits_as_serial_ones(
                 assert_same_bits(a, b)
 
 
+def test_threads_that_share_a_workspace_get_an_error_or_the_right_bits(
+    rng: np.random.Generator,
+) -> None:
+    case = gru_case(rng, 8, 60, 9, 64)
+    recurrent, workspace = case.new_recurrent(), _core.Workspace()
+    exact, _ = recurrent.forward(case.x, case.h0, True, None)
+
+    def work(_: int) -> bool:
+        try:
+            y, _ = recurrent.forward(case.x, case.h0, True, workspace)
+        except ValueError as error:
+            assert "workspace" in str(error)  # noqa: PT017
+            return False
+        np.testing.assert_array_equal(y, exact)
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        worked = list(pool.map(work, range(200)))
+    assert any(worked)
+
+
 # Wrong arguments
 
 

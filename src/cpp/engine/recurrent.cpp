@@ -45,6 +45,12 @@ void copy_unpadded(const T* from, T* to, Range rows, Index hidden, Index padded)
     }
 }
 
+std::unique_lock<std::mutex> locked(Workspace& workspace) {
+    std::unique_lock<std::mutex> lock(workspace.mutex, std::try_to_lock);
+    if (!lock) throw std::invalid_argument("workspace: another call is using it");
+    return lock;
+}
+
 }  // namespace
 
 template <class T>
@@ -172,6 +178,7 @@ void Recurrent<T>::forward(const Forward& f, Workspace* workspace) const {
 
     Workspace local;
     Workspace& w = save ? *workspace : local;
+    const auto lock = locked(w);
     w.filled = false;
     const Index kept_rows = save ? elements(f.steps, B) : elements(chunk_steps, B);
     T* gate_data = reserve<T>(w.gates, elements(kept_rows, padded_, slots));
@@ -249,6 +256,7 @@ template <class T>
 void Recurrent<T>::backward(const Backward& b, Workspace& w) const {
     const CellInfo& cell = info();
     const Index lanes = table_.lanes, B = b.batch;
+    const auto lock = locked(w);
     if (!w.filled || w.table != &table_ || w.cell != cell_ || w.batch != B ||
         w.steps != b.steps || w.input != input_ || w.hidden != hidden_) {
         throw std::invalid_argument(

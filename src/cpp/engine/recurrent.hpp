@@ -1,6 +1,8 @@
 // A recurrent layer over a sequence, forward and backward, for any cell of the kernels' table.
 #pragma once
 
+#include <mutex>
+
 #include "../kernels/kernels.hpp"
 #include "memory.hpp"
 #include "threads.hpp"
@@ -16,6 +18,7 @@ struct Workspace {
     CellId cell{};
     Index batch = 0, steps = 0, input = 0, hidden = 0;
     bool filled = false;
+    std::mutex mutex;  // held during a call: two at once are an error, not a crash
 
     std::size_t size() const { return gates.size() + sequences.size() + scratch.size(); }
 };
@@ -42,7 +45,8 @@ class Recurrent {
         Sequence<T> y;        // [B][T][H]; data null: not wanted
         T* h_n;               // [B][H] contiguous
     };
-    // Keeps nothing without a workspace. Safe from several threads at once.
+    // Keeps nothing without a workspace. Safe from several threads at once, each with a workspace
+    // of its own; throws std::invalid_argument where they share one.
     void forward(const Forward& f, Workspace* workspace) const;
 
     struct Backward {
