@@ -47,7 +47,7 @@ int Dense<T>::threads(Index rows, double products) const {
 
 template <class T>
 void Dense<T>::forward(Index rows, const T* x, Index x_row, T* y) const {
-    parallel(threads(rows, 1), [&](Team team) {
+    parallel(threads(rows, 1), [&](Team& team) {
         const Range mine = team.share(rows, 8);
         if (mine.empty()) return;
         StripGemm<T> g{};
@@ -73,7 +73,7 @@ void Dense<T>::backward(Index rows, const T* x, Index x_row, const T* y, const T
     T* weight_sum = gradient + gradient_size;
     T* bias_sum = weight_sum + weight_size;
     std::fill(weight_sum, weight_sum + weight_size + padded, T(0));
-    parallel(threads(rows, dx ? 2 : 1), [&](Team team) {
+    parallel(threads(rows, dx ? 2 : 1), [&](Team& team) {
         const Range mine = team.share(rows, 8);
         for (Index r = mine.begin; r < mine.end; ++r) {
             T* row = gradient + r * padded;

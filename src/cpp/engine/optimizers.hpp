@@ -10,7 +10,7 @@ namespace grufast {
 // as some 20 operations.
 template <class F>
 void for_elements(Index n, const F& f) {
-    parallel(threads_for(20.0 * static_cast<double>(n)), [&](Team team) {
+    parallel(threads_for(20.0 * static_cast<double>(n)), [&](Team& team) {
         const Range mine = team.share(n, 64);
         if (!mine.empty()) f(mine.begin, mine.end - mine.begin);
     });

@@ -16,6 +16,9 @@ constexpr Index kChunkRows = 256;
 constexpr Index kProjectedRows = 64;
 // A part of the batch with fewer rows than this streams the weights for too little work.
 constexpr Index kRowsPerPart = 4;
+// Operations of a step that pay for meeting after it: those of B = 1, H = 128, whose step takes
+// about 1 us on one thread, 0.6 to 0.8 us on two.
+constexpr double kOperationsPerMeeting = 9e4;
 
 // Calls f(t, b, count, along): runs of rows that one product can take, along the batch where it
 // fills register tiles, else along time.
@@ -106,20 +109,34 @@ typename Recurrent<T>::Plan Recurrent<T>::plan(Index batch, Index steps, bool tr
                               static_cast<double>(batch) * static_cast<double>(steps);
     Plan plan;
     plan.threads = threads_for(operations);
-    plan.row_parts = static_cast<int>(
-        std::clamp<Index>(batch / kRowsPerPart, 1, static_cast<Index>(plan.threads)));
+    plan.by_units = batch < 2 * kRowsPerPart;
+    if (plan.by_units) {
+        const double step = 2.0 * info().gates * static_cast<double>(hidden_) *
+                            static_cast<double>(hidden_) * static_cast<double>(batch);
+        const Index most = std::min<Index>(
+            panels_ / kStripGrain, static_cast<Index>(step / kOperationsPerMeeting) + 1);
+        plan.parts = static_cast<int>(std::clamp<Index>(most, 1, plan.threads));
+    } else {
+        plan.parts = static_cast<int>(std::clamp<Index>(batch / kRowsPerPart, 1, plan.threads));
+    }
+    const Index rows = plan.by_units ? batch : batch / plan.parts;
     plan.chunk_steps =
         std::clamp<Index>(kChunkRows / std::max<Index>(batch, 1), 1, std::max<Index>(steps, 1));
-    const Index part = std::max<Index>(batch / plan.row_parts, 1);
-    plan.projected_steps = std::clamp<Index>(kProjectedRows / part, 1, plan.chunk_steps);
+    plan.projected_steps =
+        std::clamp<Index>(kProjectedRows / std::max<Index>(rows, 1), 1, plan.chunk_steps);
     return plan;
 }
 
 template <class T>
-Range Recurrent<T>::Plan::rows(Team team, Index batch) const {
-    const int parts = std::min(row_parts, team.size);
-    if (team.index >= parts) return {batch, batch};
-    return Team{team.index, parts}.share(batch, batch >= 16 * parts ? 8 : 1);
+typename Recurrent<T>::Part Recurrent<T>::part(const Plan& plan, const Team& team,
+                                               Index batch) const {
+    const int parts = std::min(plan.parts, team.size);
+    if (team.index >= parts) return {{0, 0}, {0, 0}};
+    if (plan.by_units) {
+        return {{0, batch}, Team::share_of(team.index, parts, panels_, kStripGrain)};
+    }
+    const Index grain = batch >= 16 * parts ? 8 : 1;
+    return {Team::share_of(team.index, parts, batch, grain), {0, panels_}};
 }
 
 template <class T>
@@ -145,20 +162,21 @@ BlockedRows<T> Recurrent<T>::gate_rows(const T* data, Index row, Index panel, in
 }
 
 template <class T>
-void Recurrent<T>::project(const Sequence<const T>& x, Index t, Index steps, Range rows,
+void Recurrent<T>::project(const Sequence<const T>& x, Index t, Index steps, Part part,
                            Gates out) const {
-    for_runs({0, steps}, rows, [&](Index s, Index b, Index count, bool along_time) {
+    const Index first = part.panels.begin, size = info().input_slots * table_.lanes;
+    for_runs({0, steps}, part.rows, [&](Index s, Index b, Index count, bool along_time) {
         PanelGemm<T> g;
         g.a = x.data + b * x.row + (t + s) * x.step;
         g.a_row = along_time ? x.step : x.row;
         g.k = input_;
-        g.weight = data<T>(pack_.ih_panels);
-        g.bias = data<T>(pack_.ih_bias);
-        g.out = out.data + s * out.step + b * out.row;
+        g.weight = data<T>(pack_.ih_panels) + first * input_ * size;
+        g.bias = data<T>(pack_.ih_bias) + first * size;
+        g.out = out.data + s * out.step + b * out.row + first * out.panel;
         g.out_panel = out.panel;
         g.out_row = along_time ? out.step : out.row;
         g.rows = count;
-        g.panels = panels_;
+        g.panels = part.panels.end - first;
         g.slots = info().input_slots;
         table_.gemm_panels(g);
     });
@@ -184,14 +202,16 @@ void Recurrent<T>::forward(const Forward& f, Workspace* workspace) const {
     T* gate_data = reserve<T>(w.gates, elements(kept_rows, padded_, slots));
     T* sequences = reserve<T>(w.sequences, elements(cell.sequences, kept_states, state));
 
-    parallel(plan.row_parts, [&](Team team) {
-        const Range rows = plan.rows(team, B);
-        if (rows.empty()) return;
+    parallel(plan.parts, [&](Team& team) {
+        const Part part = this->part(plan, team, B);
+        const Range rows = part.rows;
+        const bool meet = plan.by_units && team.size > 1;
+        const bool owns_rows = !meet || team.index == 0;
         StepForward<T> step{};
         step.rows = rows.end - rows.begin;
         step.hidden = hidden_;
-        step.panel_end = panels_;
-        step.stage_end = cell.stages;
+        step.panel_begin = part.panels.begin;
+        step.panel_end = part.panels.end;
         step.sequence_row = padded_;
         step.sequence_step = state;
         step.mask = save ? ~Index{0} : 1;
@@ -204,27 +224,47 @@ void Recurrent<T>::forward(const Forward& f, Workspace* workspace) const {
         }
         for (int s = 0; s < cell.sequences; ++s) {
             T* start = sequences + s * kept_states * state;
-            copy_padded<T>(s == 0 ? f.h0 : nullptr, start, rows, hidden_, padded_);
+            if (owns_rows) {
+                copy_padded<T>(s == 0 ? f.h0 : nullptr, start, rows, hidden_, padded_);
+            }
             step.sequence[s] = start + rows.begin * padded_;
         }
-        for (Index t = 0; t < f.steps;) {
-            const Index chunk = t / chunk_steps, begin = chunk * chunk_steps;
-            const Index length = std::min(chunk_steps, f.steps - begin);
-            Gates g = gates(gate_data + (save ? chunk * chunk_size : 0), B, length, slots);
-            g.data += (t - begin) * g.step;
-            step.steps = std::min(plan.projected_steps, begin + length - t);
-            project(f.x, t, step.steps, rows, g);
+        if (meet) team.barrier();
+        const auto run = [&](Index t, Index steps, const Gates& g) {
+            step.first = t;
+            step.steps = steps;
             step.slots = g.data + rows.begin * g.row;
             step.slots_panel = g.panel;
             step.slots_row = g.row;
             step.slots_step = g.step;
-            step.first = t;
             step.y = f.y.data ? f.y.data + rows.begin * f.y.row + t * f.y.step : nullptr;
             kernels_.forward(step);
-            t += step.steps;
+        };
+        for (Index t = 0; t < f.steps;) {
+            const Index chunk = t / chunk_steps, begin = chunk * chunk_steps;
+            const Index length = std::min(chunk_steps, f.steps - begin);
+            const Index steps = std::min(plan.projected_steps, begin + length - t);
+            Gates g = gates(gate_data + (save ? chunk * chunk_size : 0), B, length, slots);
+            g.data += (t - begin) * g.step;
+            project(f.x, t, steps, part, g);
+            if (!meet) {
+                step.stage_end = cell.stages;
+                run(t, steps, g);
+            }
+            for (Index i = 0; meet && i < steps; ++i, g.data += g.step) {
+                for (int s = 0; s < cell.stages; ++s) {
+                    step.stage_begin = s;
+                    step.stage_end = s + 1;
+                    run(t + i, 1, g);
+                    team.barrier();
+                }
+            }
+            t += steps;
         }
-        const Index last = f.steps & step.mask;
-        copy_unpadded(sequences + last * state, f.h_n, rows, hidden_, padded_);
+        if (owns_rows) {
+            const Index last = f.steps & step.mask;
+            copy_unpadded(sequences + last * state, f.h_n, rows, hidden_, padded_);
+        }
     });
 
     w.table = &table_;
@@ -290,14 +330,19 @@ void Recurrent<T>::backward(const Backward& b, Workspace& w) const {
     if (chunks == 0) std::fill(ih_sum, next, T(0));
     w.filled = false;
 
-    parallel(plan.threads, [&](Team team) {
-        const Range rows = plan.rows(team, B);
-        const bool all_have_rows = std::min(plan.row_parts, team.size) == team.size;
+    parallel(plan.threads, [&](Team& team) {
+        const Part part = this->part(plan, team, B);
+        const Range rows = part.rows;
+        const int parts = std::min(plan.parts, team.size);
+        const bool meet = plan.by_units && parts > 1;
+        const bool owns_rows = !rows.empty() && (!meet || team.index == 0);
+        const bool all_own_rows = !plan.by_units && parts == team.size;
         StepBackward<T> step{};
         step.rows = rows.end - rows.begin;
         step.hidden = hidden_;
-        step.vector_end = panels_;
-        step.stage_end = cell.stages;
+        step.vectors = panels_;
+        step.vector_begin = part.panels.begin;
+        step.vector_end = part.panels.end;
         step.sequence_row = padded_;
         step.sequence_step = state;
         step.carry_row = padded_;
@@ -308,31 +353,52 @@ void Recurrent<T>::backward(const Backward& b, Workspace& w) const {
         }
         for (int s = 0; s < cell.sequences; ++s) {
             T* start = carry + s * state;
-            copy_padded<T>(s == 0 ? b.dh_n : nullptr, start, rows, hidden_, padded_);
+            if (owns_rows) {
+                copy_padded<T>(s == 0 ? b.dh_n : nullptr, start, rows, hidden_, padded_);
+            }
             step.carry[s] = start + rows.begin * padded_;
         }
+        if (meet) team.barrier();
+        const auto run = [&](Index t, Index steps, const Gates& g) {
+            step.steps = steps;
+            step.slots = g.data + rows.begin * g.row;
+            step.slots_panel = g.panel;
+            step.slots_row = g.row;
+            step.slots_step = g.step;
+            for (int s = 0; s < cell.sequences; ++s) {
+                step.sequence[s] =
+                    sequences + (s * (b.steps + 1) + t) * state + rows.begin * padded_;
+            }
+            step.dy = b.dy.data ? b.dy.data + rows.begin * b.dy.row + t * b.dy.step : nullptr;
+            kernels_.backward(step);
+        };
+        // The gradients of the step after the next one to run.
+        const auto passed = [&] {
+            step.next_slots = step.slots;
+            step.next_panel = step.slots_panel;
+            step.next_row = step.slots_row;
+        };
         for (Index chunk = chunks; chunk-- > 0;) {
             const Index begin = chunk * plan.chunk_steps;
             const Index length = std::min(plan.chunk_steps, b.steps - begin);
             const Gates g = gates(gate_data + chunk * chunk_size, B, length, cell.slots);
-            if (!rows.empty()) {
-                step.steps = length;
-                step.slots = g.data + rows.begin * g.row;
-                step.slots_panel = g.panel;
-                step.slots_row = g.row;
-                step.slots_step = g.step;
-                for (int s = 0; s < cell.sequences; ++s) {
-                    step.sequence[s] =
-                        sequences + (s * (b.steps + 1) + begin) * state + rows.begin * padded_;
-                }
-                step.dy =
-                    b.dy.data ? b.dy.data + rows.begin * b.dy.row + begin * b.dy.step : nullptr;
-                kernels_.backward(step);
-                step.next_slots = step.slots;
-                step.next_panel = step.slots_panel;
-                step.next_row = step.slots_row;
+            if (!meet && !rows.empty()) {
+                step.stage_end = cell.stages;
+                run(begin, length, g);
+                passed();
             }
-            team.barrier();  // every row's gate gradients are there
+            for (Index i = length; meet && i-- > 0;) {
+                Gates one = g;
+                one.data += i * g.step;
+                for (int s = 0; s < cell.stages; ++s) {
+                    step.stage_begin = s;
+                    step.stage_end = s + 1;
+                    if (!part.panels.empty()) run(begin + i, 1, one);
+                    team.barrier();
+                }
+                passed();
+            }
+            if (!meet) team.barrier();  // every row's gate gradients are there
 
             OuterGemm<T> outer{};
             outer.accumulate = chunk + 1 < chunks;
@@ -366,13 +432,13 @@ void Recurrent<T>::backward(const Backward& b, Workspace& w) const {
             const Range mine = team.share(panels_);
             table_.sum_rows({g.data, row, g.panel, length * B, mine.begin, mine.end, bias_sum,
                              cell.slots, outer.accumulate});
-            if (b.dx.data && all_have_rows) {
+            if (b.dx.data && all_own_rows) {
                 input_gradient(g, begin, {0, length}, rows, b.dx);
             } else if (b.dx.data) {
                 input_gradient(g, begin, team.share(length), {0, B}, b.dx);
             }
         }
-        if (!rows.empty()) {
+        if (owns_rows) {
             if (step.next_slots) {
                 StripGemm<T> last{};
                 last.a = gate_rows(step.next_slots, row, step.next_panel,

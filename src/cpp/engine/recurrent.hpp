@@ -45,8 +45,8 @@ class Recurrent {
         Sequence<T> y;        // [B][T][H]; data null: not wanted
         T* h_n;               // [B][H] contiguous
     };
-    // Keeps nothing without a workspace. Safe from several threads at once, each with a workspace
-    // of its own; throws std::invalid_argument where they share one.
+    // Keeps nothing without a workspace. Safe from several threads at once, each with a
+    // workspace of its own; throws std::invalid_argument where they share one.
     void forward(const Forward& f, Workspace* workspace) const;
 
     struct Backward {
@@ -66,12 +66,19 @@ class Recurrent {
     Index hidden_size() const { return hidden_; }
 
   private:
-    // How a call is cut; every decision about threads and chunks is made in plan().
+    // How a call is cut; every decision about threads and chunks is made in plan(). Either each
+    // part of the batch runs all steps alone, or, where the batch is small, each thread owns
+    // some units and all meet after every step.
     struct Plan {
-        int threads, row_parts;
+        int threads;
+        int parts;  // of the batch, or of the units
+        bool by_units;
         Index chunk_steps, projected_steps;
-        Range rows(Team team, Index batch) const;
     };
+    struct Part {
+        Range rows, panels;
+    };
+    Part part(const Plan& plan, const Team& team, Index batch) const;
     Plan plan(Index batch, Index steps, bool training) const;
 
     struct Gates {  // a chunk of the gate buffer
@@ -81,7 +88,7 @@ class Recurrent {
     Gates gates(T* data, Index batch, Index steps, Index slots) const;
     BlockedRows<T> gate_rows(const T* data, Index row, Index panel, int first_slot,
                              int slots) const;
-    void project(const Sequence<const T>& x, Index t, Index steps, Range rows, Gates out) const;
+    void project(const Sequence<const T>& x, Index t, Index steps, Part part, Gates out) const;
     void input_gradient(const Gates& g, Index t, Range steps, Range rows,
                         const Sequence<T>& dx) const;
 

@@ -17,11 +17,13 @@ constexpr int kMaxSlots = 4;
 constexpr int kMaxStages = 2;
 constexpr int kMaxSequences = 2;
 
-// Widths of the strips that n vectors are cut into: threes, then twos. A strip of one vector
-// leaves the FMA units waiting for loads (8x1 tile: 87 % of peak, 8x2 and 8x3: 97 %), so it is
-// only used where there is but one vector.
+// Widths of the strips that n vectors are cut into: twos, and a three where n is odd, so that
+// threads can share them evenly. A strip of one vector leaves the FMA units waiting for loads
+// (8x1 tile: 87 % of peak, 8x2 and 8x3: 97 %), so it is only used where there is but one
+// vector.
+constexpr Index kStripGrain = 2;
 static constexpr int strip_width(Index vectors_left) {
-    return vectors_left == 1 ? 1 : (vectors_left == 2 || vectors_left == 4) ? 2 : 3;
+    return vectors_left == 1 || vectors_left == 3 ? static_cast<int>(vectors_left) : 2;
 }
 
 // One recurrent product within a step: slots [first_slot, first_slot + slots) take weight_hh
@@ -126,7 +128,8 @@ struct StepForward {
 // The same backwards in time: step `steps - 1` first, then down to 0.
 template <class T>
 struct StepBackward {
-    Index rows, hidden, vector_begin, vector_end;  // vectors on strip boundaries
+    Index rows, hidden, vector_begin, vector_end;  // both on boundaries of strips
+    Index vectors;                                 // of all units: they decide the strips
     Index steps;
     int stage_begin, stage_end;
     T* slots;             // saved gates; their gradients take their place

@@ -166,7 +166,7 @@ GRUFAST_INLINE Index backward_strips(const StepBackward<T>& b, Index t,
     constexpr int max_rows = kTileRows<N>;
     const Index rest = b.rows % max_rows, full = b.rows - rest;
     const Index pair = rest > 0 && rest <= 2 && vector + 2 * N <= b.vector_end &&
-                               strip_width(b.vector_end - vector - N) == N
+                               strip_width(b.vectors - vector - N) == N
                            ? 2
                            : 1;
     for (Index v = vector; v < vector + pair * N; v += N) {
@@ -206,7 +206,7 @@ void backward_stage(const StepBackward<T>& b, Index t) noexcept {
     gates.tail_block = lanes;
     const BlockedRows<T>* product = slots ? &gates : nullptr;
     for (Index v = b.vector_begin; v < b.vector_end;) {
-        with_constant<3>(strip_width(b.vector_end - v), [&](auto n) {
+        with_constant<3>(strip_width(b.vectors - v), [&](auto n) {
             v += backward_strips<Cell, T, S, decltype(n)::value>(b, t, product, v);
         });
     }
