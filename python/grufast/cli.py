@@ -47,12 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status: int = options.run(options)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read our output has gone: no second complaint at the interpreter's end.
+        # The reader of our output has gone: no second complaint at the end.
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except KeyboardInterrupt:
-        print("\ngrufast: stopped", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"\ngrufast: stopped {stop}".rstrip(), file=sys.stderr)
         return INTERRUPTED
     except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
         if options.debug:
@@ -319,44 +319,119 @@ def _add_forecast(add: Callable[..., argparse.Action]) -> None:
     add("file", metavar="FILE.csv", help="header line, then a row a time step")
     add("--target", required=True, metavar="COLUMN", help="what to forecast")
     add("--features", metavar="A,B", help="further columns the forecast may look at")
-    add("--horizon", type=_count, default=24, metavar="N",
-        help="rows to forecast (default: %(default)s)")
-    add("--window", type=_count, metavar="N",
+    add(
+        "--horizon",
+        type=_count,
+        default=24,
+        metavar="N",
+        help="rows to forecast (default: %(default)s)",
+    )
+    add(
+        "--window",
+        type=_count,
+        metavar="N",
         help="rows a forecast looks at (default: 60, more for a long season, fewer for "
-        "a short file)")
-    add("--date", default="auto", metavar="COLUMN",
-        help="date column, or none (default: found by its name and content)")
-    add("--missing", choices=("error", "interpolate", "drop"), default="error",
+        "a short file)",
+    )
+    add(
+        "--date",
+        default="auto",
+        metavar="COLUMN",
+        help="date column, or none (default: found by its name and content)",
+    )
+    add(
+        "--missing",
+        choices=("error", "interpolate", "drop"),
+        default="error",
         help="empty cells: refuse, draw straight lines (and fill in absent dates), or "
-        "leave the row out (default: %(default)s)")
-    add("--season", type=_natural, metavar="N",
-        help="rows in a season, 0 for none (default: found in the training part)")
+        "leave the row out (default: %(default)s)",
+    )
+    add(
+        "--season",
+        type=_natural,
+        metavar="N",
+        help="rows in a season, 0 for none (default: found in the training part)",
+    )
     add("--test", type=_count, metavar="N", help="rows to hold out")
-    add("--test-fraction", type=_part, default=0.2, metavar="F",
-        help="part of the rows to hold out (default: %(default)s)")
-    add("--base", choices=("linear", "last"), default="linear",
+    add(
+        "--test-fraction",
+        type=_part,
+        default=0.2,
+        metavar="F",
+        help="part of the rows to hold out (default: %(default)s)",
+    )
+    add(
+        "--base",
+        choices=("linear", "last"),
+        default="linear",
         help="what the GRU learns to correct: the linear autoregression or the last "
-        "value (default: %(default)s)")
-    add("--units", type=_count, default=32, metavar="N",
-        help="units in a GRU layer (default: %(default)s)")
-    add("--layers", type=_count, default=1, metavar="N",
-        help="GRU layers (default: %(default)s)")
-    add("--dropout", type=_chance, default=0.0, metavar="F",
-        help="after each GRU layer (default: %(default)s)")
-    add("--epochs", type=_count, default=50, metavar="N",
-        help="most passes over the training part (default: %(default)s)")
-    add("--patience", type=_count, default=15, metavar="N",
-        help="stop after so many epochs without improvement (default: %(default)s)")
-    add("--batch-size", type=_count, default=32, metavar="N",
-        help="windows in an update (default: %(default)s)")
-    add("--learning-rate", type=_rate, default=1e-2, metavar="X",
-        help="of Adam, at first (default: %(default)s)")
-    add("--seed", type=_natural, default=0, metavar="N",
-        help="same seed, same result (default: %(default)s)")
+        "value (default: %(default)s)",
+    )
+    add(
+        "--units",
+        type=_count,
+        default=32,
+        metavar="N",
+        help="units in a GRU layer (default: %(default)s)",
+    )
+    add(
+        "--layers",
+        type=_count,
+        default=1,
+        metavar="N",
+        help="GRU layers (default: %(default)s)",
+    )
+    add(
+        "--dropout",
+        type=_chance,
+        default=0.0,
+        metavar="F",
+        help="after each GRU layer (default: %(default)s)",
+    )
+    add(
+        "--epochs",
+        type=_count,
+        default=50,
+        metavar="N",
+        help="most passes over the training part (default: %(default)s)",
+    )
+    add(
+        "--patience",
+        type=_count,
+        default=15,
+        metavar="N",
+        help="stop after so many epochs without improvement (default: %(default)s)",
+    )
+    add(
+        "--batch-size",
+        type=_count,
+        default=32,
+        metavar="N",
+        help="windows in an update (default: %(default)s)",
+    )
+    add(
+        "--learning-rate",
+        type=_rate,
+        default=1e-2,
+        metavar="X",
+        help="of Adam, at first (default: %(default)s)",
+    )
+    add(
+        "--seed",
+        type=_natural,
+        default=0,
+        metavar="N",
+        help="same seed, same result (default: %(default)s)",
+    )
     add("--plot", metavar="PNG", help="write a picture; also .svg or .pdf")
     add("--save", metavar="MODEL", help="write the model (safetensors)")
     add("--out", metavar="CSV", help="write the forecast")
-    add("--encoding", default="utf-8", metavar="NAME", help="of the file (default: utf-8)")
+    add(
+        "--encoding",
+        default="utf-8",
+        metavar="NAME",
+        help="of the file (default: utf-8)",
+    )
 
 
 def _add_predict(add: Callable[..., argparse.Action]) -> None:
@@ -364,10 +439,22 @@ def _add_predict(add: Callable[..., argparse.Action]) -> None:
     add("file", metavar="FILE.csv", help="with the columns the model was trained on")
     add("--out", metavar="CSV", help="write the forecast")
     add("--plot", metavar="PNG", help="write a picture; also .svg or .pdf")
-    add("--date", metavar="COLUMN", help="date column, or none (default: as in training)")
-    add("--missing", choices=("error", "interpolate", "drop"),
-        help="empty cells (default: as in training)")
-    add("--encoding", default="utf-8", metavar="NAME", help="of the file (default: utf-8)")
+    add(
+        "--date",
+        metavar="COLUMN",
+        help="date column, or none (default: as in training)",
+    )
+    add(
+        "--missing",
+        choices=("error", "interpolate", "drop"),
+        help="empty cells (default: as in training)",
+    )
+    add(
+        "--encoding",
+        default="utf-8",
+        metavar="NAME",
+        help="of the file (default: utf-8)",
+    )
 
 
 def _say(quiet: bool) -> Callable[[str], None]:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,9 +48,9 @@ class Step:
 
     Examples
     --------
-    >>> step = infer_step(np.array(["2024-01-31", "2024-02-29", "2024-03-31"], "M8[us]"))
-    >>> print(step, step.after(np.datetime64("2024-03-31"), 2).astype("M8[D]"))
-    month ['2024-04-30' '2024-05-31']
+    >>> step = infer_step(np.array(["2024-01-31", "2024-02-29"], "M8[us]"))
+    >>> print(step, step.after(np.datetime64("2024-02-29"), 2).astype("M8[D]"))
+    month ['2024-03-31' '2024-04-30']
     """
 
     unit: Literal["month", "business day", "microsecond"]
@@ -74,10 +74,11 @@ class Step:
             days = np.minimum(months.astype("M8[D]") + (day - month), month_ends)
             if self.month_end:
                 days = month_ends
-        return days.astype("M8[us]") + time_of_day
+        ahead_dates: Dates = days.astype("M8[us]") + time_of_day
+        return ahead_dates
 
     def seasons(self) -> list[int]:
-        """Return how many steps a day, a week and a year take, where it is 2 or more."""
+        """Return how many steps a day, a week and a year take, if 2 or more."""
         if self.unit == "month":
             return (
                 [12 // self.count] if 12 % self.count == 0 and self.count < 12 else []
@@ -89,6 +90,7 @@ class Step:
         return [round(n) for n in lengths if n > 1.9 and abs(n - round(n)) < 0.02 * n]
 
     def __str__(self) -> str:
+        """Return the step in words: hour, 15 minutes, quarter."""
         if self.unit != "microsecond":
             count, unit = self.count, self.unit
             if unit == "month" and count % 12 == 0:
@@ -173,25 +175,33 @@ def format_dates(dates: Dates) -> list[str]:
 _ISO = re.compile(r"\d{4}-\d\d-\d\d(?:$|[T ])")
 _PARTIAL = re.compile(r"(\d{4})(?:\.0*|[-/ ]?([MmQq])?(\d{1,2}))?$")
 # Two formats in a group: the day or the month comes first, the whole column tells.
-_FORMATS: tuple[tuple[str, ...], ...] = tuple(
-    tuple(date + time for date in group)
-    for group in (
-        ("%Y/%m/%d",),
-        ("%m/%d/%Y", "%d/%m/%Y"),
-        ("%d.%m.%Y",),
-        ("%d-%m-%Y", "%m-%d-%Y"),
-        ("%b-%d-%Y",),
-        ("%d-%b-%Y",),
-        ("%d-%b-%y",),
-        ("%b %d %Y",),
-        ("%b %d, %Y",),
-        ("%B %d, %Y",),
-        ("%d %b %Y",),
-        ("%d %B %Y",),
-        ("%m/%d/%y", "%d/%m/%y"),
-    )
-    for time in ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M:%S %p")
-) + (("%b %Y",), ("%b-%Y",), ("%B %Y",), ("%Y %b",), ("%Y-%b",), ("%b-%y",))
+_FORMATS: tuple[tuple[str, ...], ...] = (
+    *(
+        tuple(date + time for date in group)
+        for group in (
+            ("%Y/%m/%d",),
+            ("%m/%d/%Y", "%d/%m/%Y"),
+            ("%d.%m.%Y",),
+            ("%d-%m-%Y", "%m-%d-%Y"),
+            ("%b-%d-%Y",),
+            ("%d-%b-%Y",),
+            ("%d-%b-%y",),
+            ("%b %d %Y",),
+            ("%b %d, %Y",),
+            ("%B %d, %Y",),
+            ("%d %b %Y",),
+            ("%d %B %Y",),
+            ("%m/%d/%y", "%d/%m/%y"),
+        )
+        for time in ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M:%S %p")
+    ),
+    ("%b %Y",),
+    ("%b-%Y",),
+    ("%B %Y",),
+    ("%Y %b",),
+    ("%Y-%b",),
+    ("%b-%y",),
+)
 _DATE_NAME = re.compile(
     r"date|time|month|year|quarter|week|day|period|epoch|\b(?:ds|dt|ts|yr)\b", re.I
 )
@@ -295,6 +305,7 @@ class Table:
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
+        """Return the number of rows."""
         return len(next(iter(self.columns.values())))
 
 
@@ -438,7 +449,7 @@ def read_csv(
     )
     if at_date is None:
         return table
-    name = header[at_date] or f"column {at_date + 1}"
+    name = header[at_date] or "date"
     return _dated(table, numbers, name, cells[-1], parsers)
 
 
@@ -521,7 +532,7 @@ def _find_date(
 
 def _increases(dates: Sequence[datetime]) -> bool:
     """Whether a sample runs forwards or backwards (then it can be a time axis)."""
-    pairs = list(zip(dates, dates[1:], strict=False))
+    pairs = list(pairwise(dates))
     forwards = all(a <= b for a, b in pairs) or all(a >= b for a, b in pairs)
     return forwards and (len(dates) == 1 or len(set(dates)) > len(dates) // 2)
 
@@ -593,9 +604,9 @@ def fill_missing(
     table : Table
         As read.
     policy : {"error", "interpolate", "drop"}
-        "error" names the first empty cell. "interpolate" draws straight lines over empty
-        cells and absent dates. "drop" leaves out rows with an empty cell, and so treats
-        their neighbours as consecutive.
+        "error" names the first empty cell. "interpolate" draws straight lines over
+        empty cells and absent dates. "drop" leaves out rows with an empty cell, and so
+        treats their neighbours as consecutive.
 
     Returns
     -------
@@ -614,10 +625,10 @@ def fill_missing(
             where = f"row {row + 1}"
             if table.dates is not None:
                 where = format_dates(table.dates[row : row + 1])[0]
+            empty = int(np.isnan(table.columns[name]).sum())
             msg = (
-                f"column '{name}' has {int(missing[list(table.columns).index(name)].sum())}"
-                f" empty cells (the first at {where}): choose --missing interpolate or "
-                f"--missing drop"
+                f"column '{name}' has {empty} empty cells (the first at {where}): "
+                "choose --missing interpolate or --missing drop"
             )
             raise ValueError(msg)
         if gaps:
@@ -635,7 +646,11 @@ def fill_missing(
         note = f"{int(incomplete.sum())} rows with empty cells left out"
         kept = _take(table, complete)
         return replace(kept, notes=(*kept.notes, note)), np.ones(len(kept), bool)
+    cut = len(table) - 1 - complete[-1]
     table = _take(table, np.arange(complete[0], complete[-1] + 1))
+    if cut:
+        note = f"the last {cut} rows are incomplete and left out"
+        table = replace(table, notes=(*table.notes, note))
     table = _on_calendar(table) if gaps else table
     missing = np.isnan(np.stack(list(table.columns.values())))
     position = np.arange(len(table))
@@ -643,7 +658,7 @@ def fill_missing(
         name: np.interp(position, position[~gone], values[~gone])
         for (name, values), gone in zip(table.columns.items(), missing, strict=True)
     }
-    observed = ~missing.any(0)
+    observed = np.asarray(~missing.any(0))
     note = f"{int((~observed).sum())} rows filled in by interpolation"
     return replace(table, columns=columns, notes=(*table.notes, note)), observed
 

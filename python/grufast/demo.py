@@ -16,10 +16,14 @@ training of 500 epochs:
 2. for 400 epochs they are clean.
 
 In each stage Adam's learning rate falls from 0.003 to zero along a cosine, and the
-weights of the epoch that is best in validation are kept. The noise is taken away
-because it sets a limit: by Bayes' rule no model that is right on average about inputs
-with that noise gets below a validation RMSE of 0.0103 on clean ones, and
-`noise_limit` computes it.
+weights of the epoch that is best in validation are kept, so the figure reported has
+been selected on the same points, as is usual for a validation loss.
+
+The noise is taken away after the first stage because training on it aims elsewhere: the
+predictor with the least squared error on inputs with that noise has an RMSE of about
+0.0107 on clean ones (`noise_optimum` computes it), seven times the published figure.
+On clean windows least squares with ten coefficients is better still than the network:
+this compares trainings of the same network, it is not a case for networks.
 """
 
 from __future__ import annotations
@@ -100,7 +104,9 @@ def run(
         verbose=verbose,
     ):
         return True
-    say("\n2. hardsin: f(x) = sin(ln(x^(sin 10x))) on (0, 2], the next value from ten\n")
+    say(
+        "\n2. hardsin: f(x) = sin(ln(x^(sin 10x))) on (0, 2], the next value from ten\n"
+    )
     found = hardsin(
         out, seed=seed, epochs=epochs, seconds=seconds, say=say, verbose=verbose
     )
@@ -160,8 +166,8 @@ class Hardsin:
         return x, self.y[rows + WINDOW, None].astype("f4")
 
 
-def noise_limit(problem: Hardsin) -> float:
-    """Return the RMSE on clean windows of the best predictor for noisy ones.
+def noise_optimum(problem: Hardsin) -> float:
+    """Return the RMSE on clean windows of the optimal predictor for noisy ones.
 
     The mean of the next value given a window, under noise of `NOISE` standard
     deviations and every place of the grid alike.
@@ -203,7 +209,7 @@ def hardsin(
     model.build((None, WINDOW, 1))
     model.compile(optimizer=Adam(3e-3), loss="mse")
     x_val, y_val = problem.samples(problem.validation)
-    limit = noise_limit(problem)
+    limit = noise_optimum(problem)
     say(
         f"train {len(problem.train)} windows, validation {len(problem.validation)}, "
         f"always clean; 5 GRU layers of 30 units, {model.count_params()} parameters; "
@@ -251,7 +257,7 @@ def hardsin(
         if stage.interrupted or deadline.passed:
             break
     if not done.best_epoch:
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(forecast.NOTHING_KEPT)
     figures.write(_picture(problem, model, done), out / "hardsin.png")
     rmse = stages[-1]
     model.save(
@@ -280,14 +286,19 @@ def _table(epochs: int, seconds: float, rmse: float) -> str:
 def _remarks(problem: Hardsin, stages: list[float], limit: float) -> str:
     step = problem.y[problem.validation + WINDOW] - problem.y[problem.validation + 9]
     clean = f", then clean inputs: {stages[1]:.6f}" if len(stages) > 1 else ""
+    x, y = problem.samples(problem.train)
+    x_val, y_val = problem.samples(problem.validation)
+    fit = np.linalg.lstsq(x[:, :, 0].astype("f8"), y.astype("f8"))[0]
+    linear = float(np.sqrt(np.mean((x_val[:, :, 0] @ fit - y_val) ** 2)))
     return "\n".join(
         (
             "The same: function, 1001 points, windows of 10, layers and units, Adam,",
-            "batch 32. Not the same: its points were drawn at random, its candidate gate",
-            "was a sigmoid, its loss the RMSE, its machine is not stated, and it does",
-            "not say whether the noise stayed to the end. Here:",
+            "batch 32. Not the same: its points were drawn at random, its candidate",
+            "gate was a sigmoid, its loss the RMSE, its machine is not stated, and it",
+            "does not say whether the noise stayed to the end. Here:",
             f"  inputs with noise of 0.1 sigma: {stages[0]:.6f}{clean}",
-            f"  the least that training on noise to the end can aim at: {limit:.6f}",
+            f"  the optimal predictor for noisy inputs, on clean ones: {limit:.6f}",
+            f"  least squares on clean inputs: {linear:.1e}",
             f"  repeating the last value: {float(np.sqrt(np.mean(step**2))):.6f}",
         )
     )
@@ -310,4 +321,4 @@ def _picture(problem: Hardsin, model: Sequential, done: forecast.Training) -> Fi
     )
 
 
-__all__: list[Any] = ["Hardsin", "hardsin", "noise_limit", "run", "sunspots"]
+__all__: list[Any] = ["Hardsin", "hardsin", "noise_optimum", "run", "sunspots"]

@@ -61,7 +61,7 @@ def _ending(path: str | Path) -> str:
 
 
 def write(figure: Figure, path: str | Path) -> None:
-    """Save a figure in the format of the path's ending (PNG without one), atomically."""
+    """Save a figure atomically, in the format of the path's ending, or as PNG."""
     picture = io.BytesIO()
     figure.savefig(picture, format=_ending(path))
     write_atomic(path, picture.getvalue())
@@ -91,12 +91,16 @@ def time_axis(axes: Axes, dates: NDArray[Any]) -> None:
     if np.issubdtype(dates.dtype, np.datetime64):
         from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
-        locator = AutoDateLocator(minticks=4, maxticks=9)
+        locator = _untyped(AutoDateLocator)(minticks=4, maxticks=9)
         axes.xaxis.set_major_locator(locator)
-        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+        axes.xaxis.set_major_formatter(_untyped(ConciseDateFormatter)(locator))
         axes.xaxis.get_offset_text().set(color=GREY, fontsize=8.5)
     else:
         axes.set_xlabel("row", fontsize=9, color=GREY)
+
+
+def _untyped(thing: Any) -> Any:
+    return thing
 
 
 def loss_panel(
@@ -126,9 +130,11 @@ def loss_panel(
             label=f"kept: epoch {best_epoch}",
             zorder=3,
         )
-    if min(*losses, *validation, np.inf) > 0:
+    shown = [v for v in (*losses, *validation) if np.isfinite(v)]
+    if shown and min(shown) > 0 and max(shown) > 4 * min(shown):
         axes.set_yscale("log")
         _plain_log_ticks(axes)
+    _headroom(axes, 0.3)
     axes.locator_params(axis="x", integer=True, nbins=6)
     legend(axes, loc="upper right")
 
@@ -139,7 +145,7 @@ def _plain_log_ticks(axes: Axes) -> None:
 
     low, high = axes.get_ylim()
     decades = float(np.log10(high / low))
-    subs = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
+    subs: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
     if decades > 1:
         subs = (1.0, 3.0) if decades <= 3 else (1.0,)
     axes.yaxis.set_major_locator(LogLocator(base=10, subs=subs, numticks=12))
@@ -199,7 +205,13 @@ class Losses:
 
 
 def forecast_figure(
-    title: str, target: str, step: str, past: Line, ahead: Band, held: HeldOut, fit: Losses
+    title: str,
+    target: str,
+    step: str,
+    past: Line,
+    ahead: Band,
+    held: HeldOut,
+    fit: Losses,
 ) -> Figure:
     """Draw a forecast with what it was measured by.
 
@@ -228,17 +240,19 @@ def forecast_figure(
     horizon = held.forecasts[main].shape[1]
     n = len(past.values)
     shown = min(n - held.start, max(8 * horizon, 100))
-    first = max(0, n - shown - max(shown // 3, 2 * horizon))
+    first = max(
+        0, n - shown - (max(shown // 3, 2 * horizon) if n - shown == held.start else 0)
+    )
     _past_and_ahead(axes, past, ahead, first, MAIN)
     edge = max(held.start, first)
     axes.axvspan(past.times[edge], past.times[-1], color=GREY, alpha=0.07, lw=0)
     best_rival = min(rivals, key=lambda name: held.rmse[name]) if rivals else None
-    starts = _apart(held.origins, horizon, max(n - shown - 1, first))
+    starts = _apart(held.origins, horizon, max(held.start - 1, first))
     for name in (best_rival, main):
         if name is None:
             continue
         bold = name == main
-        style = {
+        style: dict[str, Any] = {
             "color": colours[name],
             "lw": 1.9 if bold else 1.2,
             "ls": "-" if bold else (0, (3, 1.5)),
@@ -250,9 +264,7 @@ def forecast_figure(
             label = None
     if horizon > 1:
         rows = held.origins[starts]
-        axes.plot(
-            past.times[rows], past.values[rows], "o", color=INK, ms=3.2, zorder=5
-        )
+        axes.plot(past.times[rows], past.values[rows], "o", color=INK, ms=3.2, zorder=5)
     plain_axes(axes, "", target)
     time_axis(axes, past.times)
     axes.margins(x=0.01)
@@ -289,7 +301,10 @@ def forecast_figure(
     axes = figure.add_subplot(grid[1, 1])
     names = list(held.rmse)[::-1]
     bars = axes.barh(
-        names, [held.rmse[k] for k in names], color=[colours[k] for k in names], height=0.6
+        names,
+        [held.rmse[k] for k in names],
+        color=[colours[k] for k in names],
+        height=0.6,
     )
     axes.bar_label(bars, fmt="{:.4g}", padding=4, fontsize=9, color=INK)
     plain_axes(axes, "Error on the held-out tail", "", "RMSE")
@@ -321,7 +336,9 @@ def continuation_figure(title: str, target: str, past: Line, ahead: Band) -> Fig
 def _past_and_ahead(
     axes: Axes, past: Line, ahead: Band, first: int, colour: str
 ) -> None:
-    axes.plot(past.times[first:], past.values[first:], color=TRUTH, lw=1.2, label="truth")
+    axes.plot(
+        past.times[first:], past.values[first:], color=TRUTH, lw=1.2, label="truth"
+    )
     times = np.concatenate((past.times[-1:], ahead.times))
     values = np.concatenate((past.values[-1:], ahead.values))
     if np.isfinite(ahead.low).all():
@@ -337,13 +354,12 @@ def _past_and_ahead(
 
 
 def _headroom(axes: Axes, part: float) -> None:
-    low, high = axes.get_ylim()
-    axes.set_ylim(low, high + part * (high - low))
+    low, high = axes.transScale.transform([(1, y) for y in axes.get_ylim()])[:, 1]
+    top = axes.transScale.inverted().transform((1, high + part * (high - low)))[1]
+    axes.set_ylim(top=top)
 
 
-def _apart(
-    origins: NDArray[np.int64], horizon: int, first: int
-) -> NDArray[np.int64]:
+def _apart(origins: NDArray[np.int64], horizon: int, first: int) -> NDArray[np.int64]:
     """Return the places of origins a horizon or more apart, from the last back."""
     picked: list[int] = []
     for place in range(len(origins) - 1, -1, -1):
@@ -404,18 +420,34 @@ def approximation_figure(
 
     axes = figure.add_subplot(grid[0, :])
     axes.plot(
-        noisy.times, noisy.values, "o", color=THIRD, ms=2.6, alpha=0.55, mew=0,
-        label="training inputs, with noise",
+        noisy.times,
+        noisy.values,
+        "o",
+        color=THIRD,
+        ms=2.6,
+        alpha=0.55,
+        mew=0,
+        label="inputs of the first stage, with noise",
     )
     axes.plot(curve.times, curve.values, color=TRUTH, lw=3.4, alpha=0.28, label="truth")
     axes.plot(
-        predicted.times, predicted.values, ".", color=MAIN, ms=3.6,
+        predicted.times,
+        predicted.values,
+        ".",
+        color=MAIN,
+        ms=3.6,
         label="GRU, next value at validation points",
     )
     plain_axes(axes, "", "f(x)", "x")
     axes.margins(x=0.01)
-    legend(axes, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, borderpad=0,
-           markerscale=1.8)
+    legend(
+        axes,
+        loc="lower right",
+        bbox_to_anchor=(1.0, 1.0),
+        ncols=3,
+        borderpad=0,
+        markerscale=1.8,
+    )
 
     axes = figure.add_subplot(grid[1, 0])
     axes.plot(predicted.times, errors, ".", color=MAIN, ms=3.2, alpha=0.7)
@@ -425,20 +457,34 @@ def approximation_figure(
     plain_axes(axes, "Absolute error at validation points", "", "x")
     _plain_log_ticks(axes)
     axes.annotate(
-        f"published RMSE {published[1]}", (1, published[1]),
-        xycoords=("axes fraction", "data"), xytext=(0, 4), textcoords="offset points",
-        ha="right", fontsize=8.5, color=SECOND,
+        f"published RMSE {published[1]}",
+        (1, published[1]),
+        xycoords=("axes fraction", "data"),
+        xytext=(0, 4),
+        textcoords="offset points",
+        ha="right",
+        fontsize=8.5,
+        color=SECOND,
     )
 
     axes = figure.add_subplot(grid[1, 1])
     loss_panel(
-        axes, fit.training, fit.validation, fit.best_epoch,
-        title="RMSE by epoch", ylabel="",
+        axes,
+        fit.training,
+        fit.validation,
+        fit.best_epoch,
+        title="RMSE by epoch",
+        ylabel="",
     )
     axes.axhline(published[1], color=SECOND, lw=1.2, ls=(0, (3, 1.5)), zorder=1)
     axes.annotate(
-        f"published: {published[1]} after {published[0]} epochs", (0, published[1]),
-        xycoords=("axes fraction", "data"), xytext=(4, -4), textcoords="offset points",
-        va="top", fontsize=8.5, color=SECOND,
+        f"published: {published[1]}",
+        (0, published[1]),
+        xycoords=("axes fraction", "data"),
+        xytext=(4, -4),
+        textcoords="offset points",
+        va="top",
+        fontsize=8.5,
+        color=SECOND,
     )
     return figure
