@@ -810,7 +810,7 @@ def test_threads_that_share_a_workspace_get_an_error_or_the_right_bits(
 
     def work(_: int) -> bool:
         try:
-            y, _ = recurrent.forward(case.x, case.h0, True, workspace)
+            y, _h_n = recurrent.forward(case.x, case.h0, True, workspace)
         except ValueError as error:
             assert "workspace" in str(error)  # noqa: PT017
             return False

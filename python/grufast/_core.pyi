@@ -1,11 +1,11 @@
 """Types of the native module. Shapes: N rows (batch), T steps, C inputs, H units."""
 
-from typing import Literal, TypedDict, overload
+from typing import Literal, TypeAlias, TypedDict, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32] | NDArray[np.float64]
+Array: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
 
 class BuildInfo(TypedDict):
     """What `grufast.build_info` returns."""

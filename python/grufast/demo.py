@@ -33,7 +33,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -216,7 +216,7 @@ def hardsin(
         f"Adam, batch 32"
     )
     done = forecast.Training()
-    stages: list[float] = []
+    stages: list[Stage] = []
     deadline = _Deadline(seconds)
 
     def join(stage: forecast.Training) -> forecast.Training:
@@ -252,40 +252,45 @@ def hardsin(
         )
         if stage.best_epoch:
             done = join(stage)
-            stages.append(done.val_loss[done.best_epoch - 1])
+            stages.append(Stage(len(stage.loss), done.val_loss[done.best_epoch - 1]))
         done.interrupted = stage.interrupted
         if stage.interrupted or deadline.passed:
             break
     if not done.best_epoch:
         raise KeyboardInterrupt(forecast.NOTHING_KEPT)
     figures.write(_picture(problem, model, done), out / "hardsin.png")
-    rmse = stages[-1]
+    rmse = stages[-1].rmse
     model.save(
         out / "hardsin.safetensors",
         metadata={"task": "hardsin", "validation_rmse": rmse, "seed": seed},
     )
-    say("\n" + _table(len(done.loss), done.seconds, rmse))
-    say(_remarks(problem, stages, limit))
+    say("\n" + _table(stages, done.seconds / len(done.loss)))
+    say(_remarks(problem, limit))
     if deadline.passed:
         say(f"(stopped after {done.seconds:.0f} s: this machine is slow today)")
     return done.interrupted
 
 
-def _table(epochs: int, seconds: float, rmse: float) -> str:
-    ours, theirs = seconds / epochs, PUBLISHED_SECONDS
-    return "\n".join(
-        (
-            f"  {'':<26}  {'epochs':>6}  {'s / epoch':>9}  {'validation RMSE':>15}",
-            f"  {'grufast':<26}  {epochs:>6}  {ours:>9.4f}  {rmse:>15.6f}",
-            f"  {'published, Keras GRU':<26}  {PUBLISHED_EPOCHS:>6}  {theirs:>9.4f}  "
-            f"{PUBLISHED_RMSE:>15.6f}",
-        )
-    )
+class Stage(NamedTuple):
+    """A part of the training, and the error of the weights kept at its end."""
+
+    epochs: int
+    rmse: float
 
 
-def _remarks(problem: Hardsin, stages: list[float], limit: float) -> str:
+def _table(stages: list[Stage], seconds: float) -> str:
+    names = ("grufast, noisy inputs", "  then clean inputs")
+    rows = [(name, *stage) for name, stage in zip(names, stages, strict=False)]
+    rows.append(("published, Keras GRU", PUBLISHED_EPOCHS, PUBLISHED_RMSE))
+    lines = [f"  {'':<26}  {'epochs':>6}  {'s / epoch':>9}  {'validation RMSE':>15}"]
+    for i, (name, epochs, rmse) in enumerate(rows):
+        each = seconds if i < len(stages) else PUBLISHED_SECONDS
+        lines.append(f"  {name:<26}  {epochs:>6}  {each:>9.4f}  {rmse:>15.6f}")
+    return "\n".join(lines)
+
+
+def _remarks(problem: Hardsin, limit: float) -> str:
     step = problem.y[problem.validation + WINDOW] - problem.y[problem.validation + 9]
-    clean = f", then clean inputs: {stages[1]:.6f}" if len(stages) > 1 else ""
     x, y = problem.samples(problem.train)
     x_val, y_val = problem.samples(problem.validation)
     fit = np.linalg.lstsq(x[:, :, 0].astype("f8"), y.astype("f8"))[0]
@@ -295,8 +300,7 @@ def _remarks(problem: Hardsin, stages: list[float], limit: float) -> str:
             "The same: function, 1001 points, windows of 10, layers and units, Adam,",
             "batch 32. Not the same: its points were drawn at random, its candidate",
             "gate was a sigmoid, its loss the RMSE, its machine is not stated, and it",
-            "does not say whether the noise stayed to the end. Here:",
-            f"  inputs with noise of 0.1 sigma: {stages[0]:.6f}{clean}",
+            "does not say whether the noise stayed to the end. For comparison:",
             f"  the optimal predictor for noisy inputs, on clean ones: {limit:.6f}",
             f"  least squares on clean inputs: {linear:.1e}",
             f"  repeating the last value: {float(np.sqrt(np.mean(step**2))):.6f}",
