@@ -37,7 +37,15 @@ ALLOWED: dict[str, set[str]] = {
         "saving",
     },
     "data": set(),
-    "forecast": {"data", "figures", "model", "layers", "optimizers", "callbacks"},
+    "forecast": {
+        "_files",
+        "data",
+        "figures",
+        "model",
+        "layers",
+        "optimizers",
+        "callbacks",
+    },
     "demo": {
         "data",
         "figures",

@@ -30,7 +30,11 @@ def stub_signatures() -> dict[str, list[str]]:
             elif isinstance(node, ast.ClassDef) and node.name not in TYPES_ONLY:
                 found[node.name] = []
                 visit(node.body, f"{node.name}.")
-            elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            elif (
+                isinstance(node, ast.AnnAssign)
+                and isinstance(node.target, ast.Name)
+                and node.target.id not in TYPES_ONLY
+            ):
                 found[prefix + node.target.id] = []
 
     visit(ast.parse(STUB.read_text()).body, "")

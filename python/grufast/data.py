@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Dates = NDArray[np.datetime64]
+_ONE_DAY, _ONE_MONTH = np.timedelta64(1, "D"), np.timedelta64(1, "M")
 Missing = Literal["error", "interpolate", "drop"]
 
 _MISSING = frozenset(
@@ -70,7 +71,7 @@ class Step:
         else:
             month = day.astype("M8[M]")
             months = month + ahead.astype("m8[M]")
-            month_ends = (months + 1).astype("M8[D]") - 1
+            month_ends = (months + _ONE_MONTH).astype("M8[D]") - _ONE_DAY
             days = np.minimum(months.astype("M8[D]") + (day - month), month_ends)
             if self.month_end:
                 days = month_ends
@@ -134,7 +135,7 @@ def infer_step(dates: Dates) -> Step:
     midnight = bool(np.all(dates == days))
     month_step = _mode(np.diff(months).astype(np.int64))
     day_of_month = (days - months).astype(np.int64)
-    month_end = bool(np.all((days + 1).astype("M8[M]") > months))
+    month_end = bool(np.all((days + _ONE_DAY).astype("M8[M]") > months))
     steady = month_end or np.mean(day_of_month == _mode(day_of_month)) > 0.9
     if midnight and month_step and steady:
         return Step("month", month_step, month_end and bool(np.any(day_of_month < 30)))
