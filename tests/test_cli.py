@@ -154,6 +154,14 @@ def test_info(capsys: pytest.CaptureFixture[str]) -> None:
         assert word in out
 
 
+# A process started in the background may have inherited that SIGINT is ignored.
+LISTENING = (
+    "import runpy, signal, sys; sys.argv[0] = 'grufast';"
+    "signal.signal(signal.SIGINT, signal.default_int_handler);"
+    "runpy.run_module('grufast', run_name='__main__')"
+)
+
+
 def test_ctrl_c_keeps_the_best(series: Path, tmp_path: Path) -> None:
     model, plot = tmp_path / "model.safetensors", tmp_path / "forecast.png"
     log = tmp_path / "log"
@@ -161,7 +169,7 @@ def test_ctrl_c_keeps_the_best(series: Path, tmp_path: Path) -> None:
     arguments += ["--epochs", "1000000", "--patience", "1000000"]
     with log.open("w") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "grufast", *arguments],
+            [sys.executable, "-c", LISTENING, *arguments],
             stdout=file,
             stderr=subprocess.STDOUT,
             env={**os.environ, "PYTHONWARNINGS": "error"},

@@ -36,6 +36,13 @@ std::atomic<int>& threads() {
     return n;
 }
 
+// When partners were last late: a hint for speed, of no consequence for results.
+std::atomic<double> busy_until{0}, busy_pause{0};
+
+double seconds_now() {
+    return Seconds(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
 std::atomic<bool> used{false};    // the process has a pool of threads
 std::atomic<bool> orphan{false};  // the pool belonged to the parent
 
@@ -54,9 +61,24 @@ void set_num_threads(int n) {
 
 int threads_for(double operations) {
     constexpr double kOperationsPerThread = 3e5;
+    constexpr double kShortCall = 1e9;  // some 10 ms: a late partner costs little of it
     const double worth = operations / kOperationsPerThread;
+    if (worth < 2 || (operations < kShortCall && seconds_now() < busy_until.load())) return 1;
     const int most = num_threads();
-    return worth >= most ? most : std::max(1, static_cast<int>(worth));
+    return worth >= most ? most : static_cast<int>(worth);
+}
+
+// A partner that the scheduler left waiting shows up as waiting here. The next calls then do
+// without it, for longer each time, up to half a second; then another try is made.
+void note_waiting(Seconds waited, Seconds total) {
+    constexpr double kLate = 200e-6, kFirstPause = 10e-3, kLongestPause = 0.5;
+    if (waited.count() < kLate || waited.count() < 0.3 * total.count()) {
+        if (busy_pause.load() > 0) busy_pause.store(0);
+        return;
+    }
+    const double pause = std::clamp(2 * busy_pause.load(), kFirstPause, kLongestPause);
+    busy_pause.store(pause);
+    busy_until.store(seconds_now() + pause);
 }
 
 void mark_threads_used() {

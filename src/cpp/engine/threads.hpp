@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <thread>
 
 #include "../kernels/kernels.hpp"
@@ -21,8 +22,12 @@ constexpr int kMaxThreads = 1024;
 void set_num_threads(int n);
 
 // How many of them pay for a call of so many floating-point operations: starting and joining a
-// second thread costs about a microsecond, so each should have several times that to do.
+// second thread costs about a microsecond, so each should have several times that to do. Where
+// other programs keep the CPUs busy a partner may be milliseconds late; while that lasts, short
+// calls stay on one thread. Results do not depend on the answer.
 int threads_for(double operations);
+using Seconds = std::chrono::duration<double>;
+void note_waiting(Seconds waited, Seconds total);  // by the thread that called, in one call
 
 struct Range {
     Index begin, end;
@@ -41,18 +46,24 @@ class Meeting {
     void wait(int index, int size, Index round) {
         rounds_[index].done.store(round, std::memory_order_release);
         for (int other = 0; other < size; ++other) {
-            for (int spins = 0; rounds_[other].done.load(std::memory_order_acquire) < round;) {
-                if (++spins < kSpins) {
-                    pause();
-                } else {
-                    std::this_thread::yield();
+            for (int spins = 0; !reached(other, round); ++spins) {
+                if (spins == kSpins) {
+                    const auto start = std::chrono::steady_clock::now();
+                    while (!reached(other, round)) std::this_thread::yield();
+                    if (index == 0) waited += std::chrono::steady_clock::now() - start;
+                    break;
                 }
+                pause();
             }
         }
     }
+    Seconds waited{0};  // by member 0, beyond spinning
 
   private:
-    static constexpr int kSpins = 2000;
+    static constexpr int kSpins = 2000;  // some 30 us
+    bool reached(int member, Index round) const {
+        return rounds_[member].done.load(std::memory_order_acquire) >= round;
+    }
     static void pause() {
 #if defined(__x86_64__)
         __builtin_ia32_pause();
@@ -103,11 +114,16 @@ void parallel(int threads, const F& f) {
         mark_threads_used();
         if (threads > kMaxTeam) threads = kMaxTeam;
         Meeting meeting(threads);
+        const auto start = std::chrono::steady_clock::now();
+        auto done = start;
 #pragma omp parallel num_threads(threads)
         {
             Team team(omp_get_thread_num(), omp_get_num_threads(), &meeting);
             f(team);
+            if (team.index == 0) done = std::chrono::steady_clock::now();
         }
+        const auto end = std::chrono::steady_clock::now();
+        note_waiting(meeting.waited + (end - done), end - start);
         return;
     }
 #endif
