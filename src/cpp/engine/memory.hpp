@@ -6,11 +6,17 @@
 #include <memory>
 #include <new>
 
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
 #include "../kernels/kernels.hpp"
 
 namespace grufast {
 
 constexpr std::size_t kAlignment = 64;
+// Large buffers ask for huge pages: panels lie many small pages apart.
+constexpr std::size_t kHugePage = std::size_t{2} << 20;
 
 class Buffer {
   public:
@@ -19,9 +25,13 @@ class Buffer {
         if (bytes > size_) {
             data_.reset();
             size_ = 0;
-            const std::size_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
-            data_.reset(std::aligned_alloc(kAlignment, rounded));
+            const std::size_t alignment = bytes >= kHugePage ? kHugePage : kAlignment;
+            const std::size_t rounded = (bytes + alignment - 1) / alignment * alignment;
+            data_.reset(std::aligned_alloc(alignment, rounded));
             if (!data_) throw std::bad_alloc();
+#ifdef __linux__
+            if (alignment == kHugePage) madvise(data_.get(), rounded, MADV_HUGEPAGE);
+#endif
             size_ = rounded;
         }
         return data_.get();
