@@ -39,3 +39,14 @@ def keep_num_threads() -> Iterator[None]:
     previous = grufast.get_num_threads()
     yield
     grufast.set_num_threads(previous)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def every_thread_takes_part() -> Iterator[None]:
+    """Use the threads that were asked for, even where they come late.
+
+    Otherwise a busy machine would run tests about many threads on one.
+    """
+    _core.set_adaptive(False)
+    yield
+    _core.set_adaptive(True)

@@ -361,6 +361,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
     m.def("build_info", &build_info);
     m.def("set_isa", &set_isa, py::arg("name"));
     m.def("set_num_threads", &set_threads, py::arg("n"));
+    m.def("set_adaptive", &set_adaptive, py::arg("on"));
     m.def("get_num_threads", &num_threads);
     m.def("sgd_step", &sgd, py::arg("weight"), py::arg("gradient"), py::arg("velocity"),
           py::arg("learning_rate"), py::arg("momentum"), py::arg("nesterov"));

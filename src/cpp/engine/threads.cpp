@@ -38,6 +38,7 @@ std::atomic<int>& threads() {
 
 // When partners were last late: a hint for speed, of no consequence for results.
 std::atomic<double> busy_until{0}, busy_pause{0};
+std::atomic<bool> adaptive{true};
 
 double seconds_now() {
     return Seconds(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -72,13 +73,19 @@ int threads_for(double operations) {
 // without it, for longer each time, up to half a second; then another try is made.
 void note_waiting(Seconds waited, Seconds total) {
     constexpr double kLate = 200e-6, kFirstPause = 10e-3, kLongestPause = 0.5;
-    if (waited.count() < kLate || waited.count() < 0.3 * total.count()) {
+    if (!adaptive.load() || waited.count() < kLate || waited.count() < 0.3 * total.count()) {
         if (busy_pause.load() > 0) busy_pause.store(0);
         return;
     }
     const double pause = std::clamp(2 * busy_pause.load(), kFirstPause, kLongestPause);
     busy_pause.store(pause);
     busy_until.store(seconds_now() + pause);
+}
+
+void set_adaptive(bool on) {
+    adaptive.store(on);
+    busy_until.store(0);
+    busy_pause.store(0);
 }
 
 void mark_threads_used() {

@@ -26,6 +26,8 @@ void set_num_threads(int n);
 // other programs keep the CPUs busy a partner may be milliseconds late; while that lasts, short
 // calls stay on one thread. Results do not depend on the answer.
 int threads_for(double operations);
+// Whether lateness counts (true at first); tests of many threads on few CPUs say false.
+void set_adaptive(bool on);
 using Seconds = std::chrono::duration<double>;
 void note_waiting(Seconds waited, Seconds total);  // by the thread that called, in one call
 
