@@ -26,7 +26,6 @@ def get_num_threads() -> int: ...
 def set_adaptive(on: bool) -> None:
     """Say whether calls do without threads that have been late (true at first)."""
 
-
 class Workspace:
     """What a training forward keeps for its backward; reusable, grows as needed."""
 
