@@ -63,18 +63,17 @@ def setup(
         for layer, g in zip(layers, grads, strict=True):
             optimizer.update(layer, g)
 
-    state = np.zeros((1, hidden), np.float32)
-    step = np.ascontiguousarray(x[:, :1])
+    step, state = layers[0].stream().step, np.empty(hidden, np.float32)
+    first = np.ascontiguousarray(x[0, 0])
 
     def stream() -> None:
-        nonlocal state
-        _, state = layers[0](step, initial_state=state)
+        step(first, state)
 
     def streamed() -> dict[str, Array]:
-        h = np.zeros((1, hidden), np.float32)
+        fresh, h = layers[0].stream(), np.empty(hidden, np.float32)
         for t in range(5):
-            _, h = layers[0](np.ascontiguousarray(x[:, t : t + 1]), initial_state=h)
-        return {"h": h}
+            fresh.step(np.ascontiguousarray(x[0, t]), h)
+        return {"h": h[None]}
 
     def trained() -> dict[str, Array]:
         y, dx, grads = train()

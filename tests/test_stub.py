@@ -17,6 +17,7 @@ from grufast import _core
 
 STUB = Path(grufast.__file__).with_name("_core.pyi")
 TYPES_ONLY = {"Array", "BuildInfo"}
+NOT_FOR_USE = {"Stream.__init__"}  # pybind11's own, which refuses
 
 
 def stub_signatures() -> dict[str, list[str]]:
@@ -48,9 +49,9 @@ def native_names() -> set[str]:
     names = {name for name in dir(_core) if is_ours(name)}
     for name, value in vars(_core).items():
         if inspect.isclass(value):
-            names |= {f"{name}.{m}" for m in vars(value) if is_ours(m)}
-            names.add(f"{name}.__init__")
-    return names
+            members = (m for m in vars(value) if is_ours(m) or m == "__init__")
+            names |= {f"{name}.{m}" for m in members}
+    return names - NOT_FOR_USE
 
 
 def resolve(name: str) -> Any:

@@ -1,5 +1,6 @@
 """Types of the native module. Shapes: N rows (batch), T steps, C inputs, H units."""
 
+from collections.abc import Callable
 from typing import Literal, TypeAlias, TypedDict, overload
 
 import numpy as np
@@ -32,6 +33,17 @@ class Workspace:
     def __init__(self) -> None: ...
     @property
     def nbytes(self) -> int: ...
+
+class Stream:
+    """One sequence of a layer, a step a call; made by `Recurrent.stream`."""
+
+    @property
+    def step(self) -> Callable[[Array, Array], Array]:
+        """A function step(x (C,), out (H,)) -> out; fetch it once, call it often."""
+
+    def reset(self, state: Array | None) -> None: ...
+    @property
+    def state(self) -> Array: ...
 
 class Recurrent:
     """One recurrent layer in one direction: its sizes and its packed weights."""
@@ -85,6 +97,9 @@ class Recurrent:
         x is the array of the forward call; dy (N, T, H) and dh_n (N, H) may be None
         (zero). Uses the workspace up: a second call without a forward is a ValueError.
         """
+
+    def stream(self) -> Stream:
+        """Start a stream from the zero state; `pack` must not be called again."""
 
 class Dense:
     """A dense layer's packed weights; activation fused."""

@@ -14,7 +14,7 @@ from grufast import _checks, _core
 from grufast._checks import Array, Shape
 from grufast._config import Configured
 
-__all__ = ["GRU", "Context", "Dense", "Dropout", "Flatten", "Layer"]
+__all__ = ["GRU", "Context", "Dense", "Dropout", "Flatten", "Layer", "Stream"]
 
 Activation = Literal["linear", "tanh", "sigmoid", "relu"]
 Initializer = Literal["keras", "torch"]
@@ -210,9 +210,7 @@ class WeightedLayer(Layer):
 
     def set_weights(self, weights: Mapping[str, Array]) -> None:
         """Copy arrays of the names, shapes and dtype of `weights` into the layer."""
-        if not self.built:
-            message = f"{self!r} is not built: call build(input_size) first"
-            raise ValueError(message)
+        self._built_size()
         checked = _checks.weights(weights, self._weights)
         for name, own in self.writable_weights().items():
             own[...] = checked[name]
@@ -256,6 +254,12 @@ class WeightedLayer(Layer):
             self._views[name].flags.writeable = False
         self._native = self._make_native(input_size)
         self.input_size = input_size
+
+    def _built_size(self) -> int:
+        if self.input_size is None:
+            message = f"{self!r} is not built: call build(input_size) first"
+            raise ValueError(message)
+        return self.input_size
 
     def _packed(self) -> Any:
         """Return the native object, with the weights of now."""
@@ -435,6 +439,12 @@ class GRU(WeightedLayer):
             grads["initial_state"] = dh0
         return dx, grads
 
+    def stream(self) -> Stream:
+        """Return a stream that runs the layer one step a call, from the zero state."""
+        native = self._make_native(self._built_size())
+        native.pack(**self._weights)
+        return Stream(native.stream(), self.units, self.dtype)
+
     def weight_shapes(self, input_size: int) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the weights by name."""
         rows = 3 * self.units
@@ -541,6 +551,48 @@ class GRU(WeightedLayer):
         if self.return_sequences:
             return dy, dh_n
         return None, dy if dh_n is None else dy + dh_n
+
+
+class Stream:
+    """A GRU fed one step at a time, its state carried from call to call.
+
+    For audio, control and the like; made by `GRU.stream`. A step allocates nothing. The
+    stream keeps the weights that the layer had when it was made.
+
+    Attributes
+    ----------
+    step : callable
+        ``step(x, out)`` advances by one input x (C,), writes the new state to out (H,)
+        and returns out; both are contiguous arrays of the layer's dtype.
+
+    Examples
+    --------
+    >>> import grufast as gf
+    >>> import numpy as np
+    >>> layer = gf.layers.GRU(8, return_sequences=True, seed=0)
+    >>> x = np.ones((1, 5, 3), np.float32)
+    >>> y = layer(x)
+    >>> stream, out = layer.stream(), np.empty(8, np.float32)
+    >>> for t in range(5):
+    ...     assert np.array_equal(stream.step(x[0, t], out), y[0, t])
+    """
+
+    __slots__ = ("_dtype", "_native", "_units", "step")
+
+    def __init__(self, native: _core.Stream, units: int, dtype: _checks.DType) -> None:
+        self._native, self._units, self._dtype = native, units, dtype
+        self.step = native.step
+
+    @property
+    def state(self) -> Array:
+        """A copy of the state (H,)."""
+        return self._native.state
+
+    def reset(self, state: Array | None = None) -> None:
+        """Go back to a state (H,), or to zero."""
+        if state is not None:
+            state = _checks.contiguous("state", state, self._dtype, "H", H=self._units)
+        self._native.reset(state)
 
 
 class Dense(WeightedLayer):

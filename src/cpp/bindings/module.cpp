@@ -9,6 +9,7 @@
 #include "../engine/optimizers.hpp"
 #include "../engine/recurrent.hpp"
 #include "arrays.hpp"
+#include "stream.hpp"
 
 namespace grufast {
 namespace {
@@ -53,26 +54,28 @@ class PyRecurrent {
                               Workspace* workspace) const = 0;
     virtual py::tuple backward(Workspace& workspace, py::object x, py::object dy,
                                py::object dh_n, bool need_dx) const = 0;
+    virtual std::shared_ptr<PyStream> stream() const = 0;
 };
 
 template <class T>
 class PyRecurrentOf final : public PyRecurrent {
   public:
     PyRecurrentOf(CellId cell, Index input_size, Index hidden_size)
-        : layer_(active_table<T>(), cell, input_size, hidden_size) {}
+        : layer_(std::make_shared<Recurrent<T>>(active_table<T>(), cell, input_size,
+                                                hidden_size)) {}
 
     void pack(py::object weight_ih, py::object weight_hh, py::object bias_ih,
               py::object bias_hh) override {
-        const Index rows = layer_.info().gates * layer_.hidden_size();
+        const Index rows = layer_->info().gates * layer_->hidden_size();
         const py::array w_ih =
-            contiguous<T>(weight_ih, "weight_ih", {rows, layer_.input_size()});
+            contiguous<T>(weight_ih, "weight_ih", {rows, layer_->input_size()});
         const py::array w_hh =
-            contiguous<T>(weight_hh, "weight_hh", {rows, layer_.hidden_size()});
+            contiguous<T>(weight_hh, "weight_hh", {rows, layer_->hidden_size()});
         const py::array b_ih = contiguous<T>(bias_ih, "bias_ih", {rows});
         const py::array b_hh = contiguous<T>(bias_hh, "bias_hh", {rows});
         {
             py::gil_scoped_release nogil;
-            layer_.pack(data<T>(w_ih), data<T>(w_hh), data<T>(b_ih), data<T>(b_hh));
+            layer_->pack(data<T>(w_ih), data<T>(w_hh), data<T>(b_ih), data<T>(b_hh));
         }
         packed_ = true;
     }
@@ -80,8 +83,8 @@ class PyRecurrentOf final : public PyRecurrent {
     py::tuple forward(py::object x_object, py::object h0_object, bool sequences,
                       Workspace* workspace) const override {
         require_packed();
-        const py::array x = checked<T>(x_object, "x", {-1, -1, layer_.input_size()});
-        const Index B = x.shape(0), steps = x.shape(1), H = layer_.hidden_size();
+        const py::array x = checked<T>(x_object, "x", {-1, -1, layer_->input_size()});
+        const Index B = x.shape(0), steps = x.shape(1), H = layer_->hidden_size();
         const std::optional<py::array> h0 = optional(h0_object, "h0", {B, H});
         py::array_t<T> h_n = new_array<T>({B, H});
         typename Recurrent<T>::Forward f{};
@@ -98,7 +101,7 @@ class PyRecurrentOf final : public PyRecurrent {
         }
         {
             py::gil_scoped_release nogil;
-            layer_.forward(f, workspace);
+            layer_->forward(f, workspace);
         }
         return py::make_tuple(y, h_n);
     }
@@ -106,10 +109,10 @@ class PyRecurrentOf final : public PyRecurrent {
     py::tuple backward(Workspace& workspace, py::object x_object, py::object dy_object,
                        py::object dh_n_object, bool need_dx) const override {
         require_packed();
-        const py::array x = checked<T>(x_object, "x", {-1, -1, layer_.input_size()});
+        const py::array x = checked<T>(x_object, "x", {-1, -1, layer_->input_size()});
         const Index B = x.shape(0), steps = x.shape(1);
-        const Index C = layer_.input_size(), H = layer_.hidden_size();
-        const Index rows = layer_.info().gates * H;
+        const Index C = layer_->input_size(), H = layer_->hidden_size();
+        const Index rows = layer_->info().gates * H;
         std::optional<py::array> dy;
         if (!dy_object.is_none()) dy = checked<T>(dy_object, "dy", {B, steps, H});
         const std::optional<py::array> dh_n = optional(dh_n_object, "dh_n", {B, H});
@@ -136,9 +139,14 @@ class PyRecurrentOf final : public PyRecurrent {
         }
         {
             py::gil_scoped_release nogil;
-            layer_.backward(b, workspace);
+            layer_->backward(b, workspace);
         }
         return py::make_tuple(dx, dh0, dweight_ih, dweight_hh, dbias_ih, dbias_hh);
+    }
+
+    std::shared_ptr<PyStream> stream() const override {
+        require_packed();
+        return std::make_shared<PyStreamOf<T>>(layer_);
     }
 
   private:
@@ -154,7 +162,7 @@ class PyRecurrentOf final : public PyRecurrent {
         return {data<T>(a), stride<T>(a, 0), stride<T>(a, 1)};
     }
 
-    Recurrent<T> layer_;
+    std::shared_ptr<Recurrent<T>> layer_;
     bool packed_ = false;
 };
 
@@ -372,6 +380,10 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
     py::class_<Workspace>(m, "Workspace")
         .def(py::init<>())
         .def_property_readonly("nbytes", &Workspace::size);
+    py::class_<PyStream, std::shared_ptr<PyStream>>(m, "Stream")
+        .def_property_readonly("step", &step_function)
+        .def("reset", &PyStream::reset, py::arg("state"))
+        .def_property_readonly("state", &PyStream::state);
     py::class_<PyRecurrent>(m, "Recurrent")
         .def(py::init(&make_recurrent), py::arg("cell"), py::arg("input_size"),
              py::arg("hidden_size"), py::arg("dtype"))
@@ -380,7 +392,8 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
         .def("forward", &PyRecurrent::forward, py::arg("x"), py::arg("h0"),
              py::arg("sequences"), py::arg("workspace").none(true))
         .def("backward", &PyRecurrent::backward, py::arg("workspace"), py::arg("x"),
-             py::arg("dy"), py::arg("dh_n"), py::arg("need_dx") = true);
+             py::arg("dy"), py::arg("dh_n"), py::arg("need_dx") = true)
+        .def("stream", &PyRecurrent::stream);
     py::class_<PyDense>(m, "Dense")
         .def(py::init(&make_dense), py::arg("input_size"), py::arg("units"), py::arg("dtype"),
              py::arg("activation"))

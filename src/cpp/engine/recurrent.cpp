@@ -474,6 +474,60 @@ void Recurrent<T>::backward(const Backward& b, Workspace& w) const {
     });
 }
 
+template <class T>
+Recurrent<T>::Stream::Stream(const Recurrent& layer)
+    : project_{}, step_{}, table_(layer.table_), kernels_(layer.kernels_) {
+    const CellInfo& cell = layer.info();
+    const Index row = cell.input_slots * table_.lanes, panels = layer.panels_;
+    project_.a_row = layer.input_;
+    project_.k = layer.input_;
+    project_.weight = data<T>(layer.pack_.ih_panels);
+    project_.bias = data<T>(layer.pack_.ih_bias);
+    project_.out = reserve<T>(slots_, elements(panels, row));
+    project_.out_panel = row;
+    project_.rows = 1;
+    project_.panels = panels;
+    project_.slots = cell.input_slots;
+    step_.rows = 1;
+    step_.hidden = layer.hidden_;
+    step_.panel_end = panels;
+    step_.steps = 1;
+    step_.stage_end = cell.stages;
+    step_.slots = project_.out;
+    step_.slots_panel = row;
+    T* sequences = reserve<T>(sequences_, elements(cell.sequences, 2, layer.padded_));
+    for (int s = 0; s < cell.sequences; ++s) {
+        step_.sequence[s] = sequences + 2 * s * layer.padded_;
+    }
+    step_.sequence_row = layer.padded_;
+    step_.sequence_step = layer.padded_;
+    step_.mask = 1;
+    for (int s = 0; s < cell.stages; ++s) step_.weight[s] = data<T>(layer.pack_.hh_panels[s]);
+    step_.bias = data<T>(layer.pack_.hh_bias);
+    reset(nullptr);
+}
+
+template <class T>
+void Recurrent<T>::Stream::reset(const T* state) {
+    step_.first = 0;
+    T* padded = step_.sequence[0];
+    copy_padded(state, padded, {0, 1}, step_.hidden, step_.sequence_row);
+}
+
+template <class T>
+void Recurrent<T>::Stream::step(const T* x, T* out) {
+    project_.a = x;
+    table_.gemm_panels(project_);
+    step_.y = out;
+    kernels_.forward(step_);
+    step_.first ^= 1;
+}
+
+template <class T>
+const T* Recurrent<T>::Stream::state() const {
+    return step_.sequence[0] + step_.first * step_.sequence_step;
+}
+
 template class Recurrent<float>;
 template class Recurrent<double>;
 

@@ -61,6 +61,23 @@ class Recurrent {
     // Uses the workspace up. Throws std::invalid_argument if it does not hold such a forward.
     void backward(const Backward& b, Workspace& workspace) const;
 
+    // One sequence, a step a call: the state stays between calls, and step() allocates nothing.
+    // Refers to the layer, whose weights must stay as they are.
+    class Stream {
+      public:
+        explicit Stream(const Recurrent& layer);
+        void reset(const T* state);     // [H]; null: zero
+        void step(const T* x, T* out);  // [C] -> [H], the new state
+        const T* state() const;         // [H]
+
+      private:
+        Buffer slots_, sequences_;
+        PanelGemm<T> project_;
+        StepForward<T> step_;
+        const KernelTable<T>& table_;
+        const CellKernels<T>& kernels_;
+    };
+
     const CellInfo& info() const { return kernels_.info; }
     Index input_size() const { return input_; }
     Index hidden_size() const { return hidden_; }
