@@ -9,29 +9,30 @@ namespace {
 template <class T, int N>
 GRUFAST_INLINE void gemm_panels_of(const PanelGemm<T>& g) {
     constexpr Index lanes = kLanes<T>;
-    for (Index panel = 0; panel < g.panels; ++panel) {
-        const T* weight = g.weight + panel * g.k * N * lanes;
-        const T* bias = g.bias + panel * N * lanes;
-        T* out = g.out + panel * g.out_panel;
-        for_row_tiles<kTileRows<N>>(g.rows, [&](auto rows, Index row) {
-            constexpr int R = decltype(rows)::value;
-            Tile<T, R, N> acc;
+    const Index panel_weights = g.k * N * lanes;
+    for_panel_tiles<kTileRows<N>>(
+        g.rows, 0, g.panels, [&](auto rows, auto panels, Index panel, Index row) {
+            constexpr int R = decltype(rows)::value, P = decltype(panels)::value;
+            const T* bias = g.bias + panel * N * lanes;
+            T* out = g.out + panel * g.out_panel + row * g.out_row;
+            Tile<T, R, P * N> acc;
 #pragma GCC unroll 16
             for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 16
-                for (int j = 0; j < N; ++j) acc.v[r][j] = load<T>(bias + j * lanes);
+                for (int j = 0; j < P * N; ++j) acc.v[r][j] = load<T>(bias + j * lanes);
             }
-            accumulate<T, R, 1, N>(acc, g.a + row * g.a_row, g.a_row, 1, weight, 0, N * lanes,
+            accumulate<T, R, P, N>(acc, g.a + row * g.a_row, g.a_row, 1,
+                                   g.weight + panel * panel_weights, panel_weights, N * lanes,
                                    g.k);
 #pragma GCC unroll 16
             for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 16
-                for (int j = 0; j < N; ++j) {
-                    store<T>(out + (row + r) * g.out_row + j * lanes, acc.v[r][j]);
+                for (int j = 0; j < P * N; ++j) {
+                    store<T>(out + j / N * g.out_panel + r * g.out_row + j % N * lanes,
+                             acc.v[r][j]);
                 }
             }
         });
-    }
 }
 
 template <class T>

@@ -77,28 +77,12 @@ GRUFAST_INLINE void forward_tile(const StepForward<T>& f, Index t, Index panel, 
 
 template <class Cell, class T, int S>
 void forward_stage(const StepForward<T>& f, Index t) noexcept {
-    constexpr int max_rows = kTileRows<Cell::info.stage[S].slots>;
-    const Index rest = f.rows % max_rows, full = f.rows - rest;
-    for (Index panel = f.panel_begin; panel < f.panel_end;) {
-        // One or two rows alone have too few accumulators to hide the FMA's latency: pair
-        // panels.
-        const Index pair = rest > 0 && rest <= 2 && panel + 2 <= f.panel_end ? 2 : 1;
-        for (Index p = panel; p < panel + pair; ++p) {
-            for (Index row = 0; row < full; row += max_rows) {
-                forward_tile<Cell, T, S, max_rows, 1>(f, t, p, row);
-            }
-        }
-        if (rest > 0) {
-            with_constant<max_rows - 1>(rest, [&](auto rows) {
-                constexpr int R = decltype(rows)::value;
-                if constexpr (R <= 2) {
-                    if (pair == 2) return forward_tile<Cell, T, S, R, 2>(f, t, panel, full);
-                }
-                forward_tile<Cell, T, S, R, 1>(f, t, panel, full);
-            });
-        }
-        panel += pair;
-    }
+    for_panel_tiles<kTileRows<Cell::info.stage[S].slots>>(
+        f.rows, f.panel_begin, f.panel_end,
+        [&](auto rows, auto panels, Index panel, Index row) {
+            forward_tile<Cell, T, S, decltype(rows)::value, decltype(panels)::value>(
+                f, t, panel, row);
+        });
 }
 
 template <class Cell, class T, int S>

@@ -78,5 +78,29 @@ GRUFAST_INLINE void for_row_tiles(Index rows, const F& f) {
     if (row < rows) with_constant<Max - 1>(rows - row, [&](auto r) { f(r, row); });
 }
 
+// Cuts rows x panels into tiles, panels outside: f(Constant<rows>, Constant<panels>, first
+// panel, first row). One or two rows alone have too few accumulators to hide the FMA's latency,
+// so they take two panels at a time.
+template <int Max, class F>
+GRUFAST_INLINE void for_panel_tiles(Index rows, Index begin, Index end, const F& f) {
+    const Index rest = rows % Max, full = rows - rest;
+    for (Index panel = begin; panel < end;) {
+        const Index pair = rest > 0 && rest <= 2 && panel + 2 <= end ? 2 : 1;
+        for (Index p = panel; p < panel + pair; ++p) {
+            for (Index row = 0; row < full; row += Max)
+                f(Constant<Max>{}, Constant<1>{}, p, row);
+        }
+        if (rest > 0) {
+            with_constant<Max - 1>(rest, [&](auto r) {
+                if constexpr (decltype(r)::value <= 2) {
+                    if (pair == 2) return f(r, Constant<2>{}, panel, full);
+                }
+                f(r, Constant<1>{}, panel, full);
+            });
+        }
+        panel += pair;
+    }
+}
+
 }  // namespace
 }  // namespace grufast
