@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -312,7 +313,7 @@ class ProgressBar(Callback):
         self._bar = tqdm(
             total=self.params["epochs"] * self.params["steps"],
             bar_format=_BAR,
-            dynamic_ncols=True,
+            ncols=shutil.get_terminal_size().columns,  # 80 where it says 0
         )
         self._logs: Logs = {}
 
