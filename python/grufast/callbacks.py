@@ -310,10 +310,12 @@ class ProgressBar(Callback):
         """Show the bar."""
         from tqdm import tqdm
 
+        size = shutil.get_terminal_size()  # 80 x 24 for a terminal that says 0 x 0
         self._bar = tqdm(
             total=self.params["epochs"] * self.params["steps"],
             bar_format=_BAR,
-            ncols=shutil.get_terminal_size().columns,  # 80 where it says 0
+            ncols=size.columns,
+            nrows=size.lines,
         )
         self._logs: Logs = {}
 
