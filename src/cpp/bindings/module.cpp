@@ -19,7 +19,6 @@ constexpr Index kMaxSize = Index{1} << 24;
 
 constexpr const char* kDtypes[] = {"float32", "float64"};
 constexpr const char* kActivations[] = {"linear", "tanh", "sigmoid", "relu"};  // as Activation
-constexpr const char* kCells[] = {"gru", "gru_reset_before"};                  // as CellId
 
 template <std::size_t N>
 int find_name(const char* const (&names)[N], const std::string& name, const char* argument) {
@@ -168,7 +167,9 @@ class PyRecurrentOf final : public PyRecurrent {
 
 std::unique_ptr<PyRecurrent> make_recurrent(const std::string& cell_name, Index input_size,
                                             Index hidden_size, const std::string& dtype) {
-    const auto cell = static_cast<CellId>(find_name(kCells, cell_name, "cell"));
+    const char* cells[kCellCount];
+    for (int i = 0; i < kCellCount; ++i) cells[i] = active_table<float>().cells[i].info.name;
+    const auto cell = static_cast<CellId>(find_name(cells, cell_name, "cell"));
     check_size(input_size, "input_size");
     check_size(hidden_size, "hidden_size");
     if (find_name(kDtypes, dtype, "dtype") == 0) {

@@ -1,7 +1,6 @@
 #include "recurrent.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <stdexcept>
 
 #include "packing.hpp"
@@ -9,8 +8,9 @@
 namespace grufast {
 namespace {
 
-// Rows (steps x batch) of a chunk whose weight gradients are one product. 64 to 1024 rows were
-// within 3 % of each other at H = 128 to 512, 256 and 512 the best.
+// Rows (steps x batch) of a chunk whose weight gradients are one product. On a Zen 4, 64 to
+// 1024 rows were within 3 % of each other at H = 128 to 512, 256 and 512 the best; on a Zen 5,
+// 128 were no better than 256.
 constexpr Index kChunkRows = 256;
 // Rows projected ahead of the steps that use them; 32 to 256 made no difference.
 constexpr Index kProjectedRows = 64;

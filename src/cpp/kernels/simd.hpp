@@ -2,8 +2,6 @@
 // types. Intrinsics only where the types have no word for it. Everything has internal linkage.
 #pragma once
 
-#include <cstring>
-
 #if defined(__x86_64__)
 #include <immintrin.h>
 #elif defined(__aarch64__)
