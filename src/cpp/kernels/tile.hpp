@@ -42,13 +42,15 @@ GRUFAST_INLINE void accumulate(Tile<T, R, P * N>& acc, const T* a, Index a_row, 
     }
 }
 
-// The same with a's rows in blocks, b packed in their order as strips of N vectors.
-template <class T, int R, int P, int N>
+// The same with a's rows in blocks, b packed in their order as strips of N vectors;
+// between(i) runs before block i.
+template <class T, int R, int P, int N, class F>
 GRUFAST_INLINE void accumulate_blocks(Tile<T, R, P * N>& acc, const BlockedRows<T>& a,
-                                      Index row, const T* b, Index b_group) {
+                                      Index row, const T* b, Index b_group, const F& between) {
     constexpr Index b_k = N * kLanes<T>;
     const T* p = a.data + row * a.row;
     for (Index i = 0; i < a.blocks; ++i, p += a.block, b += a.block_size * b_k) {
+        between(i);
         accumulate<T, R, P, N>(acc, p, a.row, 1, b, b_group, b_k, a.block_size);
     }
     for (Index i = 0; i < a.tail_blocks; ++i, p += a.tail_block, b += a.tail_size * b_k) {
