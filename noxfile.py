@@ -13,7 +13,9 @@ nox.options.default_venv_backend = "venv"
 nox.options.sessions = ["lint", "build", "tests"]
 
 BUILD = ["scikit-build-core>=0.10", "pybind11>=3", "cmake>=3.20", "ninja"]
-SOURCES = [str(p) for p in sorted(Path("src/cpp").rglob("*.[ch]pp"))]
+SOURCES = [
+    str(p) for d in ("src/cpp", "bench/cpp") for p in sorted(Path(d).rglob("*.[ch]pp"))
+]
 # Tests of the native module and of the layers on it: what the sanitizers should see.
 NATIVE_TESTS = ["core", "layer_gru", "dense", "inputs", "threads", "optimizers"]
 
@@ -129,6 +131,18 @@ def sanitize(session: nox.Session) -> None:
             "UBSAN_OPTIONS": "print_stacktrace=1",
         },
     )
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The benchmarks in C++, run as briefly as their checks of the results allow."""
+    session.install("cmake>=3.20", "ninja")
+    options = ["-DGRUFAST_BENCH=ON", "-DGRUFAST_WERROR=ON"]
+    session.run("cmake", "-S", ".", "-B", "build/bench", "-G", "Ninja", *options)
+    session.run("cmake", "--build", "build/bench")
+    for name in ("kernels", "recurrent"):
+        program = f"build/bench/bench/cpp/grufast_bench_{name}"
+        session.run(program, "--benchmark_min_time=0.001", external=True)
 
 
 @nox.session

@@ -27,50 +27,48 @@ def setup(
     `weights`: of each layer, in PyTorch's layout. `inputs`: (T, B, C).
     """
     _, _, input_size, hidden, depth, directions = shape
-    if directions != 1:
-        message = "bidirectional layers do not exist yet"
-        raise NotImplementedError(message)
     gf.set_num_threads(threads)
-    layers = []
+    layers: list[gf.layers.Layer] = []
     for i in range(depth):
-        layer = gf.layers.GRU(hidden, return_sequences=True, return_state=True)
-        layer.build(hidden if i else input_size)
-        layer.set_weights(dict(zip(NAMES, weights[i], strict=True)))
+        gru = gf.layers.GRU(hidden, return_sequences=True)
+        layer = gf.layers.Bidirectional(gru) if directions == 2 else gru
+        layer.build(directions * hidden if i else input_size)
+        own = weights[i * directions : (i + 1) * directions]
+        layer.set_weights(
+            {
+                f"{name}{suffix}": array
+                for suffix, arrays in zip(("", "_reverse"), own, strict=False)
+                for name, array in zip(NAMES, arrays, strict=True)
+            }
+        )
         layers.append(layer)
+    model = gf.Sequential(layers)
     x = inputs.transpose(1, 0, 2)  # batch-first, without a copy
+    dy = np.empty((*x.shape[:2], directions * hidden), np.float32)
 
     def infer() -> Array:
-        y = x
-        for layer in layers:
-            y, _ = layer(y)
-        return y
+        return model(x)
 
-    def train() -> tuple[Array, Array, list[dict[str, Array]]]:
-        y, contexts = x, []
-        for layer in layers:
-            (y, _), context = layer.forward(y)
-            contexts.append(context)
-        d, grads = 2 * y, []
-        for layer, context in zip(reversed(layers), reversed(contexts), strict=True):
-            d, g = layer.backward((d, None), context)
-            grads.append(g)
-        return y, d, grads[::-1]
+    def train() -> tuple[Array, Array, dict[str, Array]]:
+        y, context = model.forward(x)
+        dx, grads = model.backward(np.multiply(y, 2, out=dy), context)
+        return y, dx, grads
 
     optimizer = gf.optimizers.Adam(1e-3)
 
     def adam() -> None:
-        _, _, grads = train()
-        for layer, g in zip(layers, grads, strict=True):
-            optimizer.update(layer, g)
+        optimizer.update(model, train()[2])
 
-    step, state = layers[0].stream().step, np.empty(hidden, np.float32)
-    first = np.ascontiguousarray(x[0, 0])
+    if mode == "stream":
+        stream_of = gru.stream  # of the last layer: streams have one
+        step, state = stream_of().step, np.empty(hidden, np.float32)
+        first = np.ascontiguousarray(x[0, 0])
 
     def stream() -> None:
         step(first, state)
 
     def streamed() -> dict[str, Array]:
-        fresh, h = layers[0].stream(), np.empty(hidden, np.float32)
+        fresh, h = stream_of(), np.empty(hidden, np.float32)
         for t in range(5):
             fresh.step(np.ascontiguousarray(x[0, t]), h)
         return {"h": h[None]}
@@ -80,8 +78,8 @@ def setup(
         return {
             "y": y.transpose(1, 0, 2),
             "dx": dx.transpose(1, 0, 2),
-            "dwih": grads[0]["weight_ih"],
-            "dwhh": grads[0]["weight_hh"],
+            "dwih": grads["layers.0.weight_ih"],
+            "dwhh": grads["layers.0.weight_hh"],
         }
 
     if mode == "adam":  # what is checked belongs to the weights before any update

@@ -13,16 +13,22 @@ import pytest
 import grufast as gf
 
 PACKAGE = Path(inspect.getfile(gf)).parent
-MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
+MODULES = sorted(
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+    for path in PACKAGE.rglob("*.py")
+)
 
 ALLOWED: dict[str, set[str]] = {
     "_checks": set(),
     "_config": set(),
     "_files": set(),
-    "layers": {"_core", "_checks", "_config"},
+    "layers.base": {"_checks", "_config"},
+    "layers.basic": {"_core", "_checks", "layers.base"},
+    "layers.recurrent": {"_core", "_checks", "layers.base"},
+    "layers": {"layers.base", "layers.basic", "layers.recurrent"},
     "losses": {"_checks", "_config"},
     "metrics": {"_checks", "losses"},
-    "optimizers": {"_core", "_checks", "_config", "layers"},
+    "optimizers": {"_core", "_checks", "_config"},
     "figures": {"_files"},
     "callbacks": {"_checks", "figures"},
     "saving": {"_checks", "_files"},
@@ -31,6 +37,8 @@ ALLOWED: dict[str, set[str]] = {
         "_config",
         "callbacks",
         "layers",
+        "layers.base",
+        "layers.recurrent",
         "losses",
         "metrics",
         "optimizers",
@@ -81,7 +89,10 @@ ALLOWED: dict[str, set[str]] = {
 def imports(module: str) -> set[str]:
     """The modules of the package that a module imports, anywhere in it."""
     found = set()
-    tree = ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
+    path = PACKAGE / (module.replace(".", "/") + ".py")
+    if not path.exists():
+        path = path.with_suffix("") / "__init__.py"
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -96,7 +107,11 @@ def imports(module: str) -> set[str]:
             )
         else:
             continue
-        found |= {name.split(".")[1] for name in names if name.startswith("grufast.")}
+        found |= {
+            name.removeprefix("grufast.")
+            for name in names
+            if name.startswith("grufast.")
+        }
     return found
 
 

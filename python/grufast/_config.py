@@ -27,14 +27,31 @@ class Configured:
 
 def describe(thing: Configured) -> dict[str, Any]:
     """Return what `rebuild` needs, in JSON's types."""
-    return {"class": type(thing).__name__, "config": thing.config}
+    config = {
+        name: describe(value) if isinstance(value, Configured) else value
+        for name, value in thing.config.items()
+    }
+    return {"class": type(thing).__name__, "config": config}
 
 
 def rebuild(description: Any, classes: Mapping[str, type]) -> Any:
-    """Make the object that `describe` described, if its class is one of `classes`."""
+    """Make the object that `describe` described, if its class is one of `classes`.
+
+    An argument may be such an object too, but not its arguments in turn.
+    """
+    return _rebuilt(description, classes, 1)
+
+
+def _rebuilt(description: Any, classes: Mapping[str, type], depth: int) -> Any:
     match description:
         case {"class": str(name), "config": dict(config)} if name in classes:
-            return classes[name](**config)
+            arguments = {
+                key: _rebuilt(value, classes, depth - 1)
+                if depth and isinstance(value, dict)
+                else value
+                for key, value in config.items()
+            }
+            return classes[name](**arguments)
         case {"class": str(name)}:
             message = f"unknown class {name!r}; expected one of {sorted(classes)}"
         case _:

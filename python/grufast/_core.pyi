@@ -1,12 +1,13 @@
 """Types of the native module. Shapes: N rows (batch), T steps, C inputs, H units."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias, TypedDict, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
+Keep: TypeAlias = Literal["nothing", "states", "gates"]
 
 class BuildInfo(TypedDict):
     """What `grufast.build_info` returns."""
@@ -66,12 +67,14 @@ class Recurrent:
         h0: Array | None,
         sequences: bool,
         workspace: Workspace | None,
+        keep: Keep = "gates",
     ) -> tuple[Array | None, Array]:
         """x (N, T, C), h0 (N, H) -> (y (N, T, H) or None, h_n (N, H)).
 
-        x may have any strides whose last one is an element. With a workspace, what
-        `backward` needs is kept in it; without one nothing is kept, and calls from
-        several threads at once are safe.
+        x may have any strides whose last one is an element. `keep` says what stays in
+        the workspace for `backward`: the gates, or the states, from which it computes
+        the gates again. Calls from several threads at once are safe, each with a
+        workspace of its own or with None.
         """
 
     @overload
@@ -100,6 +103,38 @@ class Recurrent:
 
     def stream(self) -> Stream:
         """Start a stream from the zero state; `pack` must not be called again."""
+
+class Stack:
+    """Recurrent layers on top of each other, each in one direction or in two.
+
+    The second direction of a level runs over the reversed sequence, and its states
+    stand beside the first one's in the level's output. Lists of states have an item
+    for every direction, first level first.
+    """
+
+    def __init__(self, levels: Sequence[Sequence[Recurrent]]) -> None: ...
+    def forward(
+        self,
+        x: Array,
+        h0: Sequence[Array | None],
+        sequences: bool,
+        workspace: Workspace,
+        keep: Keep,
+    ) -> tuple[Array | None, list[Array]]:
+        """Return y of the last level or None, and the last states."""
+
+    def backward(
+        self,
+        workspace: Workspace,
+        x: Array,
+        dy: Array | None,
+        dh_n: Sequence[Array | None],
+        need_dx: bool,
+    ) -> tuple[Array | None, list[Array]]:
+        """Return dx or None, and the other gradients.
+
+        Those are dh0, dweight_ih, dweight_hh, dbias_ih, dbias_hh of every direction.
+        """
 
 class Dense:
     """A dense layer's packed weights; activation fused."""

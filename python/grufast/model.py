@@ -15,7 +15,9 @@ from grufast import _checks, saving
 from grufast._checks import Array, Shape
 from grufast._config import describe, rebuild
 from grufast.callbacks import Callback, CallbackList, EpochLog, History, ProgressBar
-from grufast.layers import GRU, LAYERS, Layer, WeightedLayer
+from grufast.layers import LAYERS, Context, Layer, WeightedLayer
+from grufast.layers.base import context_of
+from grufast.layers.recurrent import RecurrentLayer, Run
 from grufast.losses import LOSSES, Loss
 from grufast.losses import get as get_loss
 from grufast.metrics import METRICS, Metric
@@ -79,7 +81,7 @@ class Sequential:
             if not isinstance(layer, Layer):
                 message = f"layers[{index}]: got {layer!r}, expected a Layer"
                 raise TypeError(message)
-            if isinstance(layer, GRU) and layer.return_state:
+            if isinstance(layer, RecurrentLayer) and layer.return_state:
                 message = f"layers[{index}]: a model cannot pass on a return_state"
                 raise ValueError(message)
         if len({id(layer) for layer in self.layers}) < len(self.layers):
@@ -90,6 +92,7 @@ class Sequential:
             message = f"layers: expected one dtype, got {sorted(dtypes)}"
             raise ValueError(message)
         self.dtype: _checks.DType = dtypes.pop() if dtypes else "float32"
+        self._pieces = _pieces(self.layers)
 
     def __repr__(self) -> str:
         """Return the layers."""
@@ -130,9 +133,20 @@ class Sequential:
     def set_weights(self, weights: Mapping[str, Array]) -> None:
         """Copy arrays of the names, shapes and dtypes of `weights` into the model."""
         checked = _checks.weights(weights, self.weights)
-        for index, layer in enumerate(self.layers):
-            for name, own in layer.writable_weights().items():
-                own[...] = checked[f"layers.{index}.{name}"]
+        for name, own in self.writable_weights().items():
+            own[...] = checked[name]
+
+    def writable_weights(self) -> dict[str, Array]:
+        """Return the weights themselves, to be changed in place at once.
+
+        For optimizers and the like: the caller must be done with them before the
+        model's next call, which reads them again.
+        """
+        return {
+            f"layers.{index}.{name}": weight
+            for index, layer in enumerate(self.layers)
+            for name, weight in layer.writable_weights().items()
+        }
 
     def count_params(self) -> int:
         """Return the number of parameters."""
@@ -171,6 +185,58 @@ class Sequential:
     def __call__(self, x: Array) -> Array:
         """Return the output for `x` in one piece; safe from many threads."""
         return self._infer(self._checked_x(x))
+
+    def forward(self, x: Array) -> tuple[Array, Context]:
+        """Return the output for `x`, as in training, and the context for `backward`.
+
+        For training loops of your own; `fit` is one of ours. The context refers to `x`:
+        do not change that array before `backward`.
+
+        Examples
+        --------
+        >>> import grufast as gf
+        >>> import numpy as np
+        >>> model = gf.Sequential([gf.layers.GRU(8), gf.layers.Dense(1)], seed=0)
+        >>> optimizer = gf.optimizers.Adam(0.01)
+        >>> x = np.random.default_rng(0).standard_normal((64, 10, 1), np.float32)
+        >>> target = x.mean(axis=1)
+        >>> for _ in range(200):
+        ...     y, context = model.forward(x)
+        ...     _, grads = model.backward(gf.losses.mse.gradient(target, y), context)
+        ...     optimizer.update(model, grads)
+        >>> float(gf.losses.mse(target, model(x))) < 0.01
+        True
+        """
+        y, saved = self._train(self._checked_x(x), None)
+        return y, Context(self, (saved, y.shape))
+
+    def backward(self, dy: Array, context: Context) -> tuple[Array, dict[str, Array]]:
+        """Return the gradients for x and for the weights, given the output's.
+
+        Parameters
+        ----------
+        dy : ndarray
+            Gradient of the loss for the output of `forward`, of its shape and dtype.
+        context : Context
+            From `forward`; good for one call.
+
+        Returns
+        -------
+        dx : ndarray
+            Gradient of the loss for x.
+        grads : dict of str to ndarray
+            Gradients for `weights`, under the same names.
+        """
+        saved, shape = context_of(self, context)
+        dy = _checks.like("dy", dy, self.dtype, shape)
+        context._saved = None
+        dx, all_grads = self._gradients(dy, saved, whole=True)
+        index = {id(layer): i for i, layer in enumerate(self.layers)}
+        return dx, {
+            f"layers.{index[id(layer)]}.{name}": gradient
+            for layer, grads in reversed(all_grads)
+            for name, gradient in grads.items()
+        }
 
     def predict(self, x: Array, *, batch_size: int | None = None) -> Array:
         """Return the output for `x`.
@@ -386,31 +452,49 @@ class Sequential:
         self, x: Array, y: Array, rng: np.random.Generator
     ) -> tuple[float, Array]:
         optimizer, loss = self._compiled()
-        saved = []
-        y_pred = x
-        for layer in self.layers:
-            y_pred, kept = layer._train(y_pred, rng)
-            saved.append(kept)
+        y_pred, saved = self._train(x, rng)
         value, dy = loss.value_and_gradient(y, y_pred)
         dy = _checks.like("loss.gradient", dy, self.dtype, y_pred.shape)
-        updates = []
-        first = self._first_weighted
-        for index in range(len(self.layers) - 1, first - 1, -1):
-            layer = self.layers[index]
-            dx, grads = layer._gradients(dy, saved[index], index > first)
+        for layer, grads in self._gradients(dy, saved, whole=False)[1]:
             if grads:
-                updates.append((layer, grads))
+                optimizer.update(layer, grads)
+        return value, y_pred
+
+    def _train(self, x: Array, rng: np.random.Generator | None) -> tuple[Array, Any]:
+        saved = []
+        for piece in self._pieces:
+            x, kept = piece._train(x, rng)
+            saved.append(kept)
+        return x, saved
+
+    def _gradients(
+        self, dy: Array, saved: Sequence[Any], *, whole: bool
+    ) -> tuple[Array, list[tuple[Layer, dict[str, Array]]]]:
+        """Return the gradients for x, if `whole`, and for layers."""
+        first = 0 if whole else self._first_weighted
+        all_grads: list[tuple[Layer, dict[str, Array]]] = []
+        for index in range(len(self._pieces) - 1, first - 1, -1):
+            piece = self._pieces[index]
+            need_dx = index > first or whole
+            if isinstance(piece, Run):
+                dx, run_grads = piece._gradients(dy, saved[index], need_dx)
+                all_grads += reversed([*zip(piece.layers, run_grads, strict=True)])
+            else:
+                dx, grads = piece._gradients(dy, saved[index], need_dx)
+                all_grads.append((piece, grads))
             if dx is not None:
                 dy = dx
-        for layer, grads in updates:
-            optimizer.update(layer, grads)
-        return value, y_pred
+        return dy, all_grads
 
     @property
     def _first_weighted(self) -> int:
-        """Index of the first layer with weights: gradients go no deeper."""
-        weighted = (i for i, layer in enumerate(self.layers) if layer.dtype)
-        return next(weighted, len(self.layers))
+        """Index of the first piece with weights: gradients go no deeper."""
+        weighted = (
+            i
+            for i, piece in enumerate(self._pieces)
+            if isinstance(piece, Run) or piece.dtype
+        )
+        return next(weighted, len(self._pieces))
 
     # Files
 
@@ -504,6 +588,10 @@ class Sequential:
 
     # Inside
 
+    @property
+    def _version(self) -> int:
+        return sum(layer._version for layer in self.layers)
+
     def _compiled(self) -> tuple[Optimizer, Loss]:
         if self.optimizer is None or self.loss is None:
             message = "the model is not compiled: call compile(optimizer, loss) first"
@@ -576,8 +664,8 @@ class Sequential:
             raise type(error)(message) from None
 
     def _infer(self, x: Array) -> Array:
-        for layer in self.layers:
-            x = layer._infer(x)
+        for piece in self._pieces:
+            x = piece._infer(x)
         return x
 
     def _predict(self, x: Array, batch_size: int | None) -> Array:
@@ -600,6 +688,21 @@ class Sequential:
         for name, metric in self.metrics.items():
             logs[name] = float(metric(y, y_pred))
         return logs
+
+
+def _pieces(layers: Sequence[Layer]) -> list[Layer | Run]:
+    """Return the layers, those that can run as one native call together."""
+    pieces: list[Layer | Run] = []
+    together: list[RecurrentLayer] = []
+    for layer, above in zip(layers, [*layers[1:], None], strict=True):
+        if not isinstance(layer, RecurrentLayer):
+            pieces.append(layer)
+            continue
+        together.append(layer)
+        if above is None or not Run.joins(layer, above):
+            pieces.append(Run(together))
+            together = []
+    return pieces
 
 
 def load(path: str | os.PathLike[str]) -> Sequential:

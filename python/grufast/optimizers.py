@@ -5,16 +5,22 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from grufast import _checks, _core
 from grufast._checks import Array
 from grufast._config import Configured
-from grufast.layers import Layer
 
 __all__ = ["SGD", "Adam", "Optimizer", "get"]
+
+
+@runtime_checkable
+class Weighted(Protocol):
+    """A layer or a model."""
+
+    def writable_weights(self) -> dict[str, Array]: ...
 
 
 class Optimizer(Configured):
@@ -39,14 +45,14 @@ class Optimizer(Configured):
         self._learning_rate = _checks.real("learning_rate", value)
 
     def update(
-        self, target: Layer | Mapping[str, Array], grads: Mapping[str, Array]
+        self, target: Weighted | Mapping[str, Array], grads: Mapping[str, Array]
     ) -> None:
         """Move weights against their gradients.
 
         Parameters
         ----------
-        target : Layer or dict of str to ndarray
-            A layer, or writable C-contiguous arrays of your own.
+        target : Layer, Sequential or dict of str to ndarray
+            A layer, a model, or writable C-contiguous arrays of your own.
         grads : dict of str to ndarray
             Gradients under the names of the weights, as from `Layer.backward`; an
             ``"initial_state"`` beside a layer's is passed over.
@@ -72,7 +78,7 @@ class Optimizer(Configured):
         3.0
         """
         weights: Mapping[str, Array]
-        if isinstance(target, Layer):
+        if isinstance(target, Weighted):
             weights = target.writable_weights()
             if len(grads) != len(weights):
                 grads = {k: grads[k] for k in grads if k != "initial_state"}

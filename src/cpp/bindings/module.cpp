@@ -1,5 +1,7 @@
 // The native module: the only C++ that knows Python. Order of every call: check, allocate, take
 // pointers, release the GIL, one engine call.
+#include <pybind11/stl.h>
+
 #include <cmath>
 #include <memory>
 #include <optional>
@@ -7,7 +9,7 @@
 #include "../engine/dense.hpp"
 #include "../engine/dispatch.hpp"
 #include "../engine/optimizers.hpp"
-#include "../engine/recurrent.hpp"
+#include "../engine/stack.hpp"
 #include "arrays.hpp"
 #include "stream.hpp"
 
@@ -43,14 +45,133 @@ py::array_t<T> new_array(const std::vector<Index>& shape) {
     return py::array_t<T>(shape);
 }
 
-// A layer's weights at one precision; the classes that Python sees.
+template <class T>
+Sequence<const T> sequence(const py::array& a) {
+    return {data<T>(a), stride<T>(a, 0), stride<T>(a, 1)};
+}
+
+constexpr const char* kKeeps[] = {"nothing", "states", "gates"};  // as Keep
+
+// Layers on top of each other; the arrays of their directions come in one list, first layer
+// first.
+template <class T>
+class StackCalls {
+  public:
+    explicit StackCalls(std::vector<typename Stack<T>::Level> levels)
+        : stack_(std::move(levels)) {}
+
+    // -> y or None, [h_n, ...]
+    std::pair<py::object, std::vector<py::array_t<T>>> forward(
+        const py::object& x_object, const std::vector<py::object>& h0_objects, bool sequences,
+        Keep keep, Workspace& workspace) const {
+        const py::array x = checked<T>(x_object, "x", {-1, -1, input_size()});
+        const Index B = x.shape(0), steps = x.shape(1);
+        typename Stack<T>::Forward f{};
+        f.batch = B;
+        f.steps = steps;
+        f.x = sequence<T>(x);
+        std::vector<py::array> h0;
+        std::vector<py::array_t<T>> h_n;
+        each([&](std::size_t i, const Recurrent<T>& layer) {
+            const Index H = layer.hidden_size();
+            f.h0.push_back(optional(h0_objects[i], "h0", {B, H}, h0));
+            h_n.push_back(new_array<T>({B, H}));
+            f.h_n.push_back(h_n.back().mutable_data());
+        });
+        py::object y = py::none();
+        if (sequences) {
+            const Index width = output_size();
+            py::array_t<T> out = new_array<T>({B, steps, width});
+            f.y = {out.mutable_data(), steps * width, width};
+            y = std::move(out);
+        }
+        {
+            py::gil_scoped_release nogil;
+            stack_.forward(f, keep, workspace);
+        }
+        return {std::move(y), std::move(h_n)};
+    }
+
+    // -> dx or None, [dh0, dweight_ih, dweight_hh, dbias_ih, dbias_hh, ...]
+    std::pair<py::object, std::vector<py::array_t<T>>> backward(
+        Workspace& workspace, const py::object& x_object, const py::object& dy_object,
+        const std::vector<py::object>& dh_n_objects, bool need_dx) const {
+        const Index C = input_size();
+        const py::array x = checked<T>(x_object, "x", {-1, -1, C});
+        const Index B = x.shape(0), steps = x.shape(1);
+        typename Stack<T>::Backward b{};
+        b.batch = B;
+        b.steps = steps;
+        b.x = sequence<T>(x);
+        std::optional<py::array> dy;
+        if (!dy_object.is_none()) {
+            dy = checked<T>(dy_object, "dy", {B, steps, output_size()});
+            b.dy = sequence<T>(*dy);
+        }
+        std::vector<py::array> dh_n;
+        std::vector<py::array_t<T>> grads;
+        each([&](std::size_t i, const Recurrent<T>& layer) {
+            const Index H = layer.hidden_size(), rows = layer.info().gates * H;
+            b.dh_n.push_back(optional(dh_n_objects[i], "dh_n", {B, H}, dh_n));
+            const auto add = [&](const std::vector<Index>& shape) {
+                grads.push_back(new_array<T>(shape));
+                return grads.back().mutable_data();
+            };
+            typename Stack<T>::Gradients g{};
+            g.h0 = add({B, H});
+            g.weight_ih = add({rows, layer.input_size()});
+            g.weight_hh = add({rows, H});
+            g.bias_ih = add({rows});
+            g.bias_hh = add({rows});
+            b.grads.push_back(g);
+        });
+        py::object dx = py::none();
+        if (need_dx) {
+            py::array_t<T> out = new_array<T>({B, steps, C});
+            b.dx = {out.mutable_data(), steps * C, C};
+            dx = std::move(out);
+        }
+        {
+            py::gil_scoped_release nogil;
+            stack_.backward(b, workspace);
+        }
+        return {std::move(dx), std::move(grads)};
+    }
+
+    std::size_t directions() const { return stack_.directions(); }
+
+  private:
+    template <class F>
+    void each(const F& f) const {
+        std::size_t i = 0;
+        for (const auto& level : stack_.levels()) {
+            for (const auto& layer : level) f(i++, *layer);
+        }
+    }
+    Index input_size() const { return stack_.levels().front()[0]->input_size(); }
+    Index output_size() const {
+        Index sum = 0;
+        for (const auto& layer : stack_.levels().back()) sum += layer->hidden_size();
+        return sum;
+    }
+    static const T* optional(const py::object& object, const char* name,
+                             const std::vector<Index>& shape, std::vector<py::array>& keep) {
+        if (object.is_none()) return nullptr;
+        keep.push_back(contiguous<T>(object, name, shape));
+        return data<T>(keep.back());
+    }
+
+    Stack<T> stack_;
+};
+
+// A layer's weights in one direction, at one precision; the classes that Python sees.
 class PyRecurrent {
   public:
     virtual ~PyRecurrent() = default;
     virtual void pack(py::object weight_ih, py::object weight_hh, py::object bias_ih,
                       py::object bias_hh) = 0;
-    virtual py::tuple forward(py::object x, py::object h0, bool sequences,
-                              Workspace* workspace) const = 0;
+    virtual py::tuple forward(py::object x, py::object h0, bool sequences, Workspace* workspace,
+                              const std::string& keep) const = 0;
     virtual py::tuple backward(Workspace& workspace, py::object x, py::object dy,
                                py::object dh_n, bool need_dx) const = 0;
     virtual std::shared_ptr<PyStream> stream() const = 0;
@@ -60,8 +181,9 @@ template <class T>
 class PyRecurrentOf final : public PyRecurrent {
   public:
     PyRecurrentOf(CellId cell, Index input_size, Index hidden_size)
-        : layer_(std::make_shared<Recurrent<T>>(active_table<T>(), cell, input_size,
-                                                hidden_size)) {}
+        : layer_(
+              std::make_shared<Recurrent<T>>(active_table<T>(), cell, input_size, hidden_size)),
+          calls_({{layer_}}) {}
 
     void pack(py::object weight_ih, py::object weight_hh, py::object bias_ih,
               py::object bias_hh) override {
@@ -79,68 +201,21 @@ class PyRecurrentOf final : public PyRecurrent {
         packed_ = true;
     }
 
-    py::tuple forward(py::object x_object, py::object h0_object, bool sequences,
-                      Workspace* workspace) const override {
+    py::tuple forward(py::object x, py::object h0, bool sequences, Workspace* workspace,
+                      const std::string& keep) const override {
         require_packed();
-        const py::array x = checked<T>(x_object, "x", {-1, -1, layer_->input_size()});
-        const Index B = x.shape(0), steps = x.shape(1), H = layer_->hidden_size();
-        const std::optional<py::array> h0 = optional(h0_object, "h0", {B, H});
-        py::array_t<T> h_n = new_array<T>({B, H});
-        typename Recurrent<T>::Forward f{};
-        f.batch = B;
-        f.steps = steps;
-        f.x = sequence(x);
-        f.h0 = h0 ? data<T>(*h0) : nullptr;
-        f.h_n = h_n.mutable_data();
-        py::object y = py::none();
-        if (sequences) {
-            py::array_t<T> out = new_array<T>({B, steps, H});
-            f.y = {out.mutable_data(), steps * H, H};
-            y = std::move(out);
-        }
-        {
-            py::gil_scoped_release nogil;
-            layer_->forward(f, workspace);
-        }
-        return py::make_tuple(y, h_n);
+        Workspace none;
+        const auto kept = static_cast<Keep>(find_name(kKeeps, keep, "keep"));
+        auto [y, h_n] = calls_.forward(x, {h0}, sequences, workspace ? kept : Keep::kNothing,
+                                       workspace ? *workspace : none);
+        return py::make_tuple(y, h_n[0]);
     }
 
-    py::tuple backward(Workspace& workspace, py::object x_object, py::object dy_object,
-                       py::object dh_n_object, bool need_dx) const override {
+    py::tuple backward(Workspace& workspace, py::object x, py::object dy, py::object dh_n,
+                       bool need_dx) const override {
         require_packed();
-        const py::array x = checked<T>(x_object, "x", {-1, -1, layer_->input_size()});
-        const Index B = x.shape(0), steps = x.shape(1);
-        const Index C = layer_->input_size(), H = layer_->hidden_size();
-        const Index rows = layer_->info().gates * H;
-        std::optional<py::array> dy;
-        if (!dy_object.is_none()) dy = checked<T>(dy_object, "dy", {B, steps, H});
-        const std::optional<py::array> dh_n = optional(dh_n_object, "dh_n", {B, H});
-        py::array_t<T> dh0 = new_array<T>({B, H});
-        py::array_t<T> dweight_ih = new_array<T>({rows, C}),
-                       dweight_hh = new_array<T>({rows, H});
-        py::array_t<T> dbias_ih = new_array<T>({rows}), dbias_hh = new_array<T>({rows});
-        typename Recurrent<T>::Backward b{};
-        b.batch = B;
-        b.steps = steps;
-        b.x = sequence(x);
-        if (dy) b.dy = sequence(*dy);
-        b.dh_n = dh_n ? data<T>(*dh_n) : nullptr;
-        b.dh0 = dh0.mutable_data();
-        b.dweight_ih = dweight_ih.mutable_data();
-        b.dweight_hh = dweight_hh.mutable_data();
-        b.dbias_ih = dbias_ih.mutable_data();
-        b.dbias_hh = dbias_hh.mutable_data();
-        py::object dx = py::none();
-        if (need_dx) {
-            py::array_t<T> out = new_array<T>({B, steps, C});
-            b.dx = {out.mutable_data(), steps * C, C};
-            dx = std::move(out);
-        }
-        {
-            py::gil_scoped_release nogil;
-            layer_->backward(b, workspace);
-        }
-        return py::make_tuple(dx, dh0, dweight_ih, dweight_hh, dbias_ih, dbias_hh);
+        auto [dx, g] = calls_.backward(workspace, x, dy, {dh_n}, need_dx);
+        return py::make_tuple(dx, g[0], g[1], g[2], g[3], g[4]);
     }
 
     std::shared_ptr<PyStream> stream() const override {
@@ -148,24 +223,110 @@ class PyRecurrentOf final : public PyRecurrent {
         return std::make_shared<PyStreamOf<T>>(layer_);
     }
 
-  private:
+    const std::shared_ptr<Recurrent<T>>& layer() const { return layer_; }
     void require_packed() const {
         if (!packed_) throw py::value_error("this layer has no weights yet: call pack first");
     }
-    static std::optional<py::array> optional(const py::object& object, const char* name,
-                                             const std::vector<Index>& shape) {
-        if (object.is_none()) return std::nullopt;
-        return contiguous<T>(object, name, shape);
-    }
-    static Sequence<const T> sequence(const py::array& a) {
-        return {data<T>(a), stride<T>(a, 0), stride<T>(a, 1)};
-    }
 
+  private:
     std::shared_ptr<Recurrent<T>> layer_;
+    StackCalls<T> calls_;
     bool packed_ = false;
 };
 
-std::unique_ptr<PyRecurrent> make_recurrent(const std::string& cell_name, Index input_size,
+class PyStack {
+  public:
+    virtual ~PyStack() = default;
+    virtual py::tuple forward(py::object x, const std::vector<py::object>& h0, bool sequences,
+                              Workspace& workspace, const std::string& keep) const = 0;
+    virtual py::tuple backward(Workspace& workspace, py::object x, py::object dy,
+                               const std::vector<py::object>& dh_n, bool need_dx) const = 0;
+};
+
+template <class T>
+class PyStackOf final : public PyStack {
+  public:
+    using Levels = std::vector<std::vector<std::shared_ptr<PyRecurrent>>>;
+
+    explicit PyStackOf(const Levels& levels) : calls_(stacked(levels)) {
+        for (const auto& level : levels) {
+            for (const auto& layer : level) layers_.push_back(of(layer));
+        }
+    }
+
+    py::tuple forward(py::object x, const std::vector<py::object>& h0, bool sequences,
+                      Workspace& workspace, const std::string& keep) const override {
+        require(h0, "h0");
+        const auto kept = static_cast<Keep>(find_name(kKeeps, keep, "keep"));
+        auto [y, h_n] = calls_.forward(x, h0, sequences, kept, workspace);
+        return py::make_tuple(y, h_n);
+    }
+
+    py::tuple backward(Workspace& workspace, py::object x, py::object dy,
+                       const std::vector<py::object>& dh_n, bool need_dx) const override {
+        require(dh_n, "dh_n");
+        auto [dx, g] = calls_.backward(workspace, x, dy, dh_n, need_dx);
+        return py::make_tuple(dx, g);
+    }
+
+  private:
+    using Layer = std::shared_ptr<const PyRecurrentOf<T>>;
+
+    static Layer of(const std::shared_ptr<PyRecurrent>& layer) {
+        auto own = std::dynamic_pointer_cast<const PyRecurrentOf<T>>(layer);
+        if (!own) throw py::value_error("levels: got layers of different dtypes");
+        return own;
+    }
+    static std::vector<typename Stack<T>::Level> stacked(const Levels& levels) {
+        std::vector<typename Stack<T>::Level> all;
+        Index below = 0;
+        for (const auto& level : levels) {
+            if (level.empty() || level.size() > 2) {
+                throw py::value_error("levels: got " + std::to_string(level.size()) +
+                                      " layers side by side, expected 1 or 2");
+            }
+            typename Stack<T>::Level natives;
+            Index width = 0;
+            for (const auto& layer : level) {
+                natives.push_back(of(layer)->layer());
+                const Index input = natives.back()->input_size();
+                const Index expected = all.empty() ? natives[0]->input_size() : below;
+                if (input != expected) {
+                    throw py::value_error("levels: got an input size of " +
+                                          std::to_string(input) + ", expected " +
+                                          std::to_string(expected));
+                }
+                width += natives.back()->hidden_size();
+            }
+            below = width;
+            all.push_back(std::move(natives));
+        }
+        return all;
+    }
+    void require(const std::vector<py::object>& states, const char* name) const {
+        if (states.size() != layers_.size()) {
+            throw py::value_error(std::string(name) + ": got " + std::to_string(states.size()) +
+                                  " items, expected " + std::to_string(layers_.size()));
+        }
+        for (const Layer& layer : layers_) layer->require_packed();
+    }
+
+    StackCalls<T> calls_;
+    std::vector<Layer> layers_;
+};
+
+std::unique_ptr<PyStack> make_stack(
+    const std::vector<std::vector<std::shared_ptr<PyRecurrent>>>& levels) {
+    if (levels.empty() || levels[0].empty()) {
+        throw py::value_error("levels: got none, expected at least one layer");
+    }
+    if (std::dynamic_pointer_cast<PyRecurrentOf<float>>(levels[0][0])) {
+        return std::make_unique<PyStackOf<float>>(levels);
+    }
+    return std::make_unique<PyStackOf<double>>(levels);
+}
+
+std::shared_ptr<PyRecurrent> make_recurrent(const std::string& cell_name, Index input_size,
                                             Index hidden_size, const std::string& dtype) {
     const char* cells[kCellCount];
     for (int i = 0; i < kCellCount; ++i) cells[i] = active_table<float>().cells[i].info.name;
@@ -173,9 +334,9 @@ std::unique_ptr<PyRecurrent> make_recurrent(const std::string& cell_name, Index 
     check_size(input_size, "input_size");
     check_size(hidden_size, "hidden_size");
     if (find_name(kDtypes, dtype, "dtype") == 0) {
-        return std::make_unique<PyRecurrentOf<float>>(cell, input_size, hidden_size);
+        return std::make_shared<PyRecurrentOf<float>>(cell, input_size, hidden_size);
     }
-    return std::make_unique<PyRecurrentOf<double>>(cell, input_size, hidden_size);
+    return std::make_shared<PyRecurrentOf<double>>(cell, input_size, hidden_size);
 }
 
 class PyDense {
@@ -385,16 +546,22 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
         .def_property_readonly("step", &step_function)
         .def("reset", &PyStream::reset, py::arg("state"))
         .def_property_readonly("state", &PyStream::state);
-    py::class_<PyRecurrent>(m, "Recurrent")
+    py::class_<PyRecurrent, std::shared_ptr<PyRecurrent>>(m, "Recurrent")
         .def(py::init(&make_recurrent), py::arg("cell"), py::arg("input_size"),
              py::arg("hidden_size"), py::arg("dtype"))
         .def("pack", &PyRecurrent::pack, py::arg("weight_ih"), py::arg("weight_hh"),
              py::arg("bias_ih"), py::arg("bias_hh"))
         .def("forward", &PyRecurrent::forward, py::arg("x"), py::arg("h0"),
-             py::arg("sequences"), py::arg("workspace").none(true))
+             py::arg("sequences"), py::arg("workspace").none(true), py::arg("keep") = "gates")
         .def("backward", &PyRecurrent::backward, py::arg("workspace"), py::arg("x"),
              py::arg("dy"), py::arg("dh_n"), py::arg("need_dx") = true)
         .def("stream", &PyRecurrent::stream);
+    py::class_<PyStack>(m, "Stack")
+        .def(py::init(&make_stack), py::arg("levels"))
+        .def("forward", &PyStack::forward, py::arg("x"), py::arg("h0"), py::arg("sequences"),
+             py::arg("workspace"), py::arg("keep"))
+        .def("backward", &PyStack::backward, py::arg("workspace"), py::arg("x"), py::arg("dy"),
+             py::arg("dh_n"), py::arg("need_dx"));
     py::class_<PyDense>(m, "Dense")
         .def(py::init(&make_dense), py::arg("input_size"), py::arg("units"), py::arg("dtype"),
              py::arg("activation"))

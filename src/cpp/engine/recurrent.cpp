@@ -1,7 +1,6 @@
 #include "recurrent.hpp"
 
 #include <algorithm>
-#include <stdexcept>
 
 #include "packing.hpp"
 
@@ -48,20 +47,15 @@ void copy_unpadded(const T* from, T* to, Range rows, Index hidden, Index padded)
     }
 }
 
-std::unique_lock<std::mutex> locked(Workspace& workspace) {
-    std::unique_lock<std::mutex> lock(workspace.mutex, std::try_to_lock);
-    if (!lock) throw std::invalid_argument("workspace: another call is using it");
-    return lock;
-}
-
 }  // namespace
+
+bool is_small(Index batch) { return batch < 2 * kRowsPerPart; }
 
 template <class T>
 Recurrent<T>::Recurrent(const KernelTable<T>& table, CellId cell, Index input_size,
                         Index hidden_size)
     : table_(table),
       kernels_(table.cells[cell]),
-      cell_(cell),
       input_(input_size),
       hidden_(hidden_size),
       panels_((hidden_size + table.lanes - 1) / table.lanes),
@@ -103,22 +97,27 @@ void Recurrent<T>::pack(const T* weight_ih, const T* weight_hh, const T* bias_ih
 }
 
 template <class T>
-typename Recurrent<T>::Plan Recurrent<T>::plan(Index batch, Index steps, bool training) const {
-    const double size = static_cast<double>(input_ + hidden_) * static_cast<double>(hidden_);
-    const double operations = (training ? 6.0 : 2.0) * info().gates * size *
-                              static_cast<double>(batch) * static_cast<double>(steps);
+double Recurrent<T>::operations() const {
+    return 2.0 * info().gates * static_cast<double>(input_ + hidden_) *
+           static_cast<double>(hidden_);
+}
+
+template <class T>
+int Recurrent<T>::unit_parts(Index batch, int threads) const {
+    const double hidden = static_cast<double>(hidden_);
+    const double step = 2.0 * info().gates * hidden * hidden * static_cast<double>(batch);
+    const Index most = std::min<Index>(panels_ / kStripGrain,
+                                       static_cast<Index>(step / kOperationsPerMeeting) + 1);
+    return static_cast<int>(std::clamp<Index>(most, 1, threads));
+}
+
+template <class T>
+typename Recurrent<T>::Plan Recurrent<T>::plan(Index batch, Index steps, int threads) const {
     Plan plan;
-    plan.threads = threads_for(operations);
-    plan.by_units = batch < 2 * kRowsPerPart;
-    if (plan.by_units) {
-        const double step = 2.0 * info().gates * static_cast<double>(hidden_) *
-                            static_cast<double>(hidden_) * static_cast<double>(batch);
-        const Index most = std::min<Index>(
-            panels_ / kStripGrain, static_cast<Index>(step / kOperationsPerMeeting) + 1);
-        plan.parts = static_cast<int>(std::clamp<Index>(most, 1, plan.threads));
-    } else {
-        plan.parts = static_cast<int>(std::clamp<Index>(batch / kRowsPerPart, 1, plan.threads));
-    }
+    plan.by_units = is_small(batch);
+    plan.parts = plan.by_units
+                     ? unit_parts(batch, threads)
+                     : static_cast<int>(std::clamp<Index>(batch / kRowsPerPart, 1, threads));
     const Index rows = plan.by_units ? batch : batch / plan.parts;
     plan.chunk_steps =
         std::clamp<Index>(kChunkRows / std::max<Index>(batch, 1), 1, std::max<Index>(steps, 1));
@@ -137,6 +136,35 @@ typename Recurrent<T>::Part Recurrent<T>::part(const Plan& plan, const Team& tea
     }
     const Index grain = batch >= 16 * parts ? 8 : 1;
     return {Team::share_of(team.index, parts, batch, grain), {0, panels_}};
+}
+
+template <class T>
+typename Recurrent<T>::Layout Recurrent<T>::layout(const Plan& plan, Index batch, Index steps,
+                                                   Keep keep) const {
+    const CellInfo& cell = info();
+    Layout l{};
+    l.state = elements(batch, padded_);
+    l.slots = keep == Keep::kNothing ? cell.input_slots : cell.slots;
+    l.chunk_steps = keep == Keep::kNothing ? plan.projected_steps : plan.chunk_steps;
+    l.chunk_size = elements(l.chunk_steps, l.state, l.slots);
+    const Index chunks = l.state == 0 ? 0 : (steps + l.chunk_steps - 1) / l.chunk_steps;
+    // Of states alone, two chunks: one's first gradients serve the one before it.
+    l.chunk_count = keep == Keep::kGates    ? chunks
+                    : keep == Keep::kStates ? std::min<Index>(chunks, 2)
+                                            : 1;
+    for (int s = 0; s < cell.sequences; ++s) {
+        Kept& kept = l.sequence[s];
+        kept.start = l.size;
+        if (keep == Keep::kGates || (keep == Keep::kStates && s == 0)) {
+            kept.kept = steps + 1;
+            kept.mask = ~Index{0};
+        } else {
+            kept.kept = keep == Keep::kStates ? plan.chunk_steps + 1 : 2;
+            kept.mask = 1;
+        }
+        l.size += elements(kept.kept, l.state);
+    }
+    return l;
 }
 
 template <class T>
@@ -183,295 +211,360 @@ void Recurrent<T>::project(const Sequence<const T>& x, Index t, Index steps, Par
 }
 
 template <class T>
-void Recurrent<T>::forward(const Forward& f, Workspace* workspace) const {
-    const CellInfo& cell = info();
-    const Index B = f.batch;
-    const bool save = workspace != nullptr;
-    const Plan plan = this->plan(B, f.steps, false);
-    const Index chunk_steps = save ? plan.chunk_steps : plan.projected_steps;
-    const Index slots = save ? cell.slots : cell.input_slots;
-    const Index chunk_size = elements(chunk_steps, B, padded_, slots);
-    const Index state = elements(B, padded_);
-    const Index kept_states = save ? f.steps + 1 : 2;
-
-    Workspace local;
-    Workspace& w = save ? *workspace : local;
-    const auto lock = locked(w);
-    w.filled = false;
-    const Index kept_rows = save ? elements(f.steps, B) : elements(chunk_steps, B);
-    T* gate_data = reserve<T>(w.gates, elements(kept_rows, padded_, slots));
-    T* sequences = reserve<T>(w.sequences, elements(cell.sequences, kept_states, state));
-
-    parallel(plan.parts, [&](Team& team) {
-        const Part part = this->part(plan, team, B);
-        const Range rows = part.rows;
-        const bool meet = plan.by_units && team.size > 1;
-        const bool owns_rows = !meet || team.index == 0;
-        StepForward<T> step{};
-        step.rows = rows.end - rows.begin;
-        step.hidden = hidden_;
-        step.panel_begin = part.panels.begin;
-        step.panel_end = part.panels.end;
-        step.sequence_row = padded_;
-        step.sequence_step = state;
-        step.mask = save ? ~Index{0} : 1;
-        step.bias = data<T>(pack_.hh_bias);
-        step.save = save;
-        step.y_row = f.y.row;
-        step.y_step = f.y.step;
-        for (int s = 0; s < cell.stages; ++s) {
-            step.weight[s] = data<T>(pack_.hh_panels[s]);
-        }
-        for (int s = 0; s < cell.sequences; ++s) {
-            T* start = sequences + s * kept_states * state;
-            if (owns_rows) {
-                copy_padded<T>(s == 0 ? f.h0 : nullptr, start, rows, hidden_, padded_);
-            }
-            step.sequence[s] = start + rows.begin * padded_;
-        }
-        if (meet) team.barrier();
-        const auto run = [&](Index t, Index steps, const Gates& g) {
-            step.first = t;
-            step.steps = steps;
-            step.slots = g.data + rows.begin * g.row;
-            step.slots_panel = g.panel;
-            step.slots_row = g.row;
-            step.slots_step = g.step;
-            step.y = f.y.data ? f.y.data + rows.begin * f.y.row + t * f.y.step : nullptr;
-            kernels_.forward(step);
-        };
-        for (Index t = 0; t < f.steps;) {
-            const Index chunk = t / chunk_steps, begin = chunk * chunk_steps;
-            const Index length = std::min(chunk_steps, f.steps - begin);
-            const Index steps = std::min(plan.projected_steps, begin + length - t);
-            Gates g = gates(gate_data + (save ? chunk * chunk_size : 0), B, length, slots);
-            g.data += (t - begin) * g.step;
-            project(f.x, t, steps, part, g);
-            if (!meet) {
-                step.stage_end = cell.stages;
-                run(t, steps, g);
-            }
-            for (Index i = 0; meet && i < steps; ++i, g.data += g.step) {
-                for (int s = 0; s < cell.stages; ++s) {
-                    step.stage_begin = s;
-                    step.stage_end = s + 1;
-                    run(t + i, 1, g);
-                    team.barrier();
-                }
-            }
-            t += steps;
-        }
-        if (owns_rows) {
-            const Index last = f.steps & step.mask;
-            copy_unpadded(sequences + last * state, f.h_n, rows, hidden_, padded_);
-        }
-    });
-
-    w.table = &table_;
-    w.cell = cell_;
-    w.batch = B;
-    w.steps = f.steps;
-    w.input = input_;
-    w.hidden = hidden_;
-    w.filled = save;
+StepForward<T> Recurrent<T>::forward_steps(const Layout& layout, T* sequences,
+                                           const Part& part) const {
+    StepForward<T> step{};
+    step.rows = part.rows.end - part.rows.begin;
+    step.hidden = hidden_;
+    step.panel_begin = part.panels.begin;
+    step.panel_end = part.panels.end;
+    step.sequence_row = padded_;
+    step.sequence_step = layout.state;
+    step.bias = data<T>(pack_.hh_bias);
+    for (int s = 0; s < info().stages; ++s) step.weight[s] = data<T>(pack_.hh_panels[s]);
+    for (int s = 0; s < info().sequences; ++s) {
+        step.sequence[s] = sequences + layout.sequence[s].start + part.rows.begin * padded_;
+        step.mask[s] = layout.sequence[s].mask;
+    }
+    return step;
 }
 
 template <class T>
-void Recurrent<T>::input_gradient(const Gates& g, Index t, Range steps, Range rows,
-                                  const Sequence<T>& dx) const {
-    for_runs(steps, rows, [&](Index s, Index b, Index count, bool along_time) {
+void Recurrent<T>::run_forward(StepForward<T>& step, const Part& part, Team* meeting,
+                               const Sequence<const T>& x, Index t, Index steps, Gates g,
+                               const Sequence<T>& y) const {
+    project(x, t, steps, part, g);
+    step.slots = g.data + part.rows.begin * g.row;
+    step.slots_panel = g.panel;
+    step.slots_row = g.row;
+    step.slots_step = g.step;
+    step.y = y.data ? y.data + part.rows.begin * y.row + t * y.step : nullptr;
+    step.y_row = y.row;
+    step.y_step = y.step;
+    if (!meeting) {
+        step.stage_begin = 0;
+        step.stage_end = info().stages;
+        step.steps = steps;
+        kernels_.forward(step);
+        step.first += steps;
+        return;
+    }
+    step.steps = 1;
+    for (Index i = 0; i < steps; ++i) {
+        for (int s = 0; s < info().stages; ++s) {
+            step.stage_begin = s;
+            step.stage_end = s + 1;
+            kernels_.forward(step);
+            meeting->barrier();
+        }
+        ++step.first;
+        step.slots += g.step;
+        if (step.y) step.y += y.step;
+    }
+}
+
+template <class T>
+typename Recurrent<T>::ForwardPass Recurrent<T>::prepare(const Forward& f, int threads,
+                                                         PassMemory& memory) const {
+    ForwardPass p{f, this, plan(f.batch, f.steps, threads), {}, nullptr, nullptr};
+    p.layout = layout(p.plan, f.batch, f.steps, f.keep);
+    p.gates = reserve<T>(memory.gates, elements(p.layout.chunk_count, p.layout.chunk_size));
+    p.sequences = reserve<T>(memory.sequences, p.layout.size);
+    return p;
+}
+
+template <class T>
+Recurrent<T>::ForwardRun::ForwardRun(const ForwardPass& pass, Team& team)
+    : pass_(pass),
+      layer_(*pass.layer),
+      team_(team),
+      part_(layer_.part(pass.plan, team, pass.batch)),
+      meet_(pass.plan.by_units && std::min(pass.plan.parts, team.size) > 1),
+      step_(layer_.forward_steps(pass.layout, pass.sequences, part_)) {
+    step_.save = pass.keep == Keep::kGates;
+    if (!meet_ || team.index == 0) {
+        for (int s = 0; s < layer_.info().sequences; ++s) {
+            copy_padded<T>(s == 0 ? pass.h0 : nullptr,
+                           pass.sequences + pass.layout.sequence[s].start, part_.rows,
+                           layer_.hidden_, layer_.padded_);
+        }
+    }
+    if (meet_) team.barrier();
+}
+
+template <class T>
+void Recurrent<T>::ForwardRun::advance(Index steps) {
+    const Layout& l = pass_.layout;
+    for (const Index end = next_ + steps; next_ < end;) {
+        const Index chunk = next_ / l.chunk_steps, begin = chunk * l.chunk_steps;
+        const Index length = std::min(l.chunk_steps, pass_.steps - begin);
+        const Index count =
+            std::min({pass_.plan.projected_steps, begin + length - next_, end - next_});
+        T* data = pass_.gates + (pass_.keep == Keep::kGates ? chunk * l.chunk_size : 0);
+        Gates g = layer_.gates(data, pass_.batch, length, l.slots);
+        g.data += (next_ - begin) * g.step;
+        layer_.run_forward(step_, part_, meet_ ? &team_ : nullptr, pass_.x, next_, count, g,
+                           pass_.y);
+        next_ += count;
+    }
+}
+
+template <class T>
+void Recurrent<T>::ForwardRun::finish() {
+    if (meet_ && team_.index != 0) return;
+    const Kept& states = pass_.layout.sequence[0];
+    const T* last =
+        pass_.sequences + states.start + (pass_.steps & states.mask) * pass_.layout.state;
+    copy_unpadded(last, pass_.h_n, part_.rows, layer_.hidden_, layer_.padded_);
+}
+
+template <class T>
+typename Recurrent<T>::BackwardPass Recurrent<T>::prepare(const Backward& b, int threads,
+                                                          PassMemory& memory) const {
+    const CellInfo& cell = info();
+    BackwardPass p{};
+    static_cast<Backward&>(p) = b;
+    p.layer = this;
+    p.plan = plan(b.batch, b.steps, threads);
+    p.layout = layout(p.plan, b.batch, b.steps, b.keep);
+    // Where only states were kept, the gates of a chunk at a time come here.
+    p.gates = reserve<T>(memory.gates, elements(p.layout.chunk_count, p.layout.chunk_size));
+    p.sequences = data<T>(memory.sequences);
+    // What is carried to earlier steps, then the gradients in the weights' packed order.
+    const Index carry = cell.sequences * p.layout.state;
+    const Index ih_size = elements(padded_, input_, cell.input_slots);
+    const Index bias_size = padded_ * cell.slots;
+    Index size = carry + ih_size + bias_size;
+    for (int s = 0; s < cell.stages; ++s) {
+        size += elements(padded_, hidden_, cell.stage[s].slots);
+    }
+    p.carry = reserve<T>(memory.scratch, size);
+    p.ih_sum = p.carry + carry;
+    p.bias_sum = p.ih_sum + ih_size;
+    T* next = p.bias_sum + bias_size;
+    for (int s = 0; s < cell.stages; ++s) {
+        p.hh_sum[s] = next;
+        next += padded_ * hidden_ * cell.stage[s].slots;
+    }
+    if (p.layout.chunk_count == 0) std::fill(p.ih_sum, next, T(0));
+    return p;
+}
+
+template <class T>
+Recurrent<T>::BackwardRun::BackwardRun(const BackwardPass& pass, Team& team)
+    : pass_(pass),
+      layer_(*pass.layer),
+      team_(team),
+      part_(layer_.part(pass.plan, team, pass.batch)),
+      meet_(pass.plan.by_units && std::min(pass.plan.parts, team.size) > 1),
+      left_(pass.layout.state == 0 ? 0 : pass.steps),
+      step_{} {
+    const Range rows = part_.rows;
+    const Index padded = layer_.padded_;
+    step_.rows = rows.end - rows.begin;
+    step_.hidden = layer_.hidden_;
+    step_.vectors = layer_.panels_;
+    step_.vector_begin = part_.panels.begin;
+    step_.vector_end = part_.panels.end;
+    step_.sequence_row = padded;
+    step_.sequence_step = pass.layout.state;
+    step_.carry_row = padded;
+    step_.dy_row = pass.dy.row;
+    step_.dy_step = pass.dy.step;
+    for (int s = 0; s < layer_.info().stages; ++s) {
+        step_.weight[s] = data<T>(layer_.pack_.hh_strips[s]);
+    }
+    for (int s = 0; s < layer_.info().sequences; ++s) {
+        T* carry = pass.carry + s * pass.layout.state;
+        if (!rows.empty() && (!meet_ || team.index == 0)) {
+            copy_padded<T>(s == 0 ? pass.dh_n : nullptr, carry, rows, layer_.hidden_, padded);
+        }
+        step_.carry[s] = carry + rows.begin * padded;
+    }
+    if (meet_) team.barrier();
+}
+
+template <class T>
+void Recurrent<T>::BackwardRun::run_steps(Range steps, Gates g) {
+    const Range rows = part_.rows;
+    const Layout& l = pass_.layout;
+    const Sequence<const T>& dy = pass_.dy;
+    const auto run = [&](Index t, Index count) {
+        step_.steps = count;
+        step_.slots = g.data + rows.begin * g.row;
+        step_.slots_panel = g.panel;
+        step_.slots_row = g.row;
+        step_.slots_step = g.step;
+        for (int s = 0; s < layer_.info().sequences; ++s) {
+            const Kept& kept = l.sequence[s];
+            const Index time = pass_.keep == Keep::kStates && s > 0 ? t % l.chunk_steps : t;
+            step_.sequence[s] =
+                pass_.sequences + kept.start + time * l.state + rows.begin * layer_.padded_;
+        }
+        step_.dy = dy.data ? dy.data + rows.begin * dy.row + t * dy.step : nullptr;
+        layer_.kernels_.backward(step_);
+    };
+    // Its first step's gradients are what an earlier step multiplies.
+    const auto passed = [&] {
+        step_.next_slots = step_.slots;
+        step_.next_panel = step_.slots_panel;
+        step_.next_row = step_.slots_row;
+    };
+    if (!meet_) {
+        if (!rows.empty()) {
+            step_.stage_end = layer_.info().stages;
+            run(steps.begin, steps.end - steps.begin);
+            passed();
+        }
+        return;
+    }
+    g.data += (steps.end - steps.begin) * g.step;
+    for (Index t = steps.end; t-- > steps.begin;) {
+        g.data -= g.step;
+        for (int s = 0; s < layer_.info().stages; ++s) {
+            step_.stage_begin = s;
+            step_.stage_end = s + 1;
+            if (!part_.panels.empty()) run(t, 1);
+            team_.barrier();
+        }
+        passed();
+    }
+}
+
+template <class T>
+void Recurrent<T>::BackwardRun::add_weight_gradients(Range steps, const Gates& g) {
+    const CellInfo& cell = layer_.info();
+    const Layout& l = pass_.layout;
+    const Index lanes = layer_.table_.lanes, B = pass_.batch, length = steps.end - steps.begin;
+    OuterGemm<T> outer{};
+    outer.accumulate = steps.end < pass_.steps;
+    outer.g_row = g.row;
+    outer.g_panel = g.panel;
+    const auto run = [&](int first_slot, int slots, Index k, T* out) {
+        const Range items = team_.share(layer_.panels_ * ((k + kOuterTile - 1) / kOuterTile));
+        outer.g = g.data + first_slot * lanes;
+        outer.out = out;
+        outer.k = k;
+        outer.item_begin = items.begin;
+        outer.item_end = items.end;
+        outer.slots = slots;
+        layer_.table_.gemm_outer(outer);
+    };
+    const Sequence<const T>& x = pass_.x;
+    outer.a = x.data + steps.begin * x.step;
+    outer.a_outer = B == 1 ? 0 : x.step;
+    outer.a_inner = B == 1 ? x.step : x.row;
+    outer.outer = B == 1 ? 1 : length;
+    outer.inner = B == 1 ? length : B;
+    run(0, cell.input_slots, layer_.input_, pass_.ih_sum);
+    outer.outer = 1;
+    outer.inner = length * B;
+    outer.a_inner = layer_.padded_;
+    for (int s = 0; s < cell.stages; ++s) {
+        const Stage& stage = cell.stage[s];
+        const bool in_chunk = pass_.keep == Keep::kStates && stage.operand > 0;
+        const Index time = (in_chunk ? 0 : steps.begin) + stage.offset;
+        outer.a = pass_.sequences + l.sequence[stage.operand].start + time * l.state;
+        run(stage.first_slot, stage.slots, layer_.hidden_, pass_.hh_sum[s]);
+    }
+    const Range mine = team_.share(layer_.panels_);
+    layer_.table_.sum_rows({g.data, g.row, g.panel, length * B, mine.begin, mine.end,
+                            pass_.bias_sum, cell.slots, outer.accumulate});
+}
+
+template <class T>
+void Recurrent<T>::BackwardRun::set_input_gradient(Range steps, const Gates& g) {
+    const Sequence<T>& dx = pass_.dx;
+    const Index length = steps.end - steps.begin;
+    const bool all_own_rows =
+        !pass_.plan.by_units && std::min(pass_.plan.parts, team_.size) == team_.size;
+    const Range times = all_own_rows ? Range{0, length} : team_.share(length);
+    const Range rows = all_own_rows ? part_.rows : Range{0, pass_.batch};
+    for_runs(times, rows, [&](Index s, Index b, Index count, bool along_time) {
         StripGemm<T> p{};
-        p.a = gate_rows(g.data + s * g.step + b * g.row, along_time ? g.step : g.row, g.panel,
-                        0, info().input_slots);
-        p.weight = data<T>(pack_.ih_strips);
-        p.out = dx.data + b * dx.row + (t + s) * dx.step;
+        p.a = layer_.gate_rows(g.data + s * g.step + b * g.row, along_time ? g.step : g.row,
+                               g.panel, 0, layer_.info().input_slots);
+        p.weight = data<T>(layer_.pack_.ih_strips);
+        p.out = dx.data + b * dx.row + (steps.begin + s) * dx.step;
         p.out_row = along_time ? dx.step : dx.row;
         p.rows = count;
-        p.columns = input_;
-        table_.gemm_strips(p);
+        p.columns = layer_.input_;
+        layer_.table_.gemm_strips(p);
     });
 }
 
 template <class T>
-void Recurrent<T>::backward(const Backward& b, Workspace& w) const {
-    const CellInfo& cell = info();
-    const Index lanes = table_.lanes, B = b.batch;
-    const auto lock = locked(w);
-    if (!w.filled || w.table != &table_ || w.cell != cell_ || w.batch != B ||
-        w.steps != b.steps || w.input != input_ || w.hidden != hidden_) {
-        throw std::invalid_argument(
-            "workspace: holds no forward of this layer and shape, or a backward has used it "
-            "up");
+void Recurrent<T>::BackwardRun::advance(Index steps) {
+    const Layout& l = pass_.layout;
+    for (const Index target = std::max<Index>(left_ - steps, 0); left_ > target;) {
+        const Index chunk = (left_ - 1) / l.chunk_steps, begin = chunk * l.chunk_steps;
+        const Index length = std::min(l.chunk_steps, pass_.steps - begin);
+        const bool rebuild = pass_.keep == Keep::kStates;
+        Gates g = layer_.gates(pass_.gates + (rebuild ? chunk % 2 : chunk) * l.chunk_size,
+                               pass_.batch, length, l.slots);
+        if (rebuild && left_ == begin + length) {
+            StepForward<T> again = layer_.forward_steps(l, pass_.sequences, part_);
+            again.sequence[0] += begin * l.state;
+            again.save = true;
+            for (Index& mask : again.mask) mask = ~Index{0};
+            for (Index t = begin; t < left_; t += pass_.plan.projected_steps) {
+                Gates part = g;
+                part.data += (t - begin) * g.step;
+                layer_.run_forward(again, part_, meet_ ? &team_ : nullptr, pass_.x, t,
+                                   std::min(pass_.plan.projected_steps, left_ - t), part, {});
+            }
+        }
+        const Range now = {std::max(begin, target), left_};
+        Gates first = g;
+        first.data += (now.begin - begin) * g.step;
+        run_steps(now, first);
+        if (!meet_) team_.barrier();  // every row's gate gradients are there
+        if (now.begin == begin) add_weight_gradients({begin, begin + length}, g);
+        if (pass_.dx.data) set_input_gradient(now, first);
+        left_ = now.begin;
     }
-    const Plan plan = this->plan(B, b.steps, true);
-    const Index state = B * padded_, row = cell.slots * lanes;
-    const Index chunk_size = plan.chunk_steps * state * cell.slots;
-    const Index chunks = state == 0 ? 0 : (b.steps + plan.chunk_steps - 1) / plan.chunk_steps;
-    T* gate_data = data<T>(w.gates);
-    const T* sequences = data<T>(w.sequences);
+}
 
-    // Scratch: what is carried to earlier steps, then the gradients in the weights' packed
-    // order.
-    const Index ih_size = padded_ * input_ * cell.input_slots, bias_size = padded_ * cell.slots;
-    Index hh_size[kMaxStages] = {}, size = cell.sequences * state + ih_size + bias_size;
+template <class T>
+void Recurrent<T>::BackwardRun::finish() {
+    const CellInfo& cell = layer_.info();
+    const Index lanes = layer_.table_.lanes, hidden = layer_.hidden_;
+    const Index row = cell.slots * lanes;
+    if (!part_.rows.empty() && (!meet_ || team_.index == 0)) {
+        if (step_.next_slots) {
+            StripGemm<T> last{};
+            last.a = layer_.gate_rows(step_.next_slots, row, step_.next_panel,
+                                      cell.stage[0].first_slot, cell.stage[0].slots);
+            last.weight = step_.weight[0];
+            last.out = step_.carry[0];
+            last.out_row = layer_.padded_;
+            last.rows = step_.rows;
+            last.columns = hidden;
+            last.accumulate = true;
+            layer_.table_.gemm_strips(last);
+        }
+        copy_unpadded(pass_.carry, pass_.dh0, part_.rows, hidden, layer_.padded_);
+    }
+    team_.barrier();  // the sums are complete
+    const Range mine = team_.share(layer_.panels_);
+    unpack_panels(pass_.ih_sum, hidden, layer_.input_, {cell.ih_block, 0, cell.input_slots},
+                  lanes, mine, pass_.dweight_ih);
     for (int s = 0; s < cell.stages; ++s) {
-        hh_size[s] = padded_ * hidden_ * cell.stage[s].slots;
-        size += hh_size[s];
+        unpack_panels(pass_.hh_sum[s], hidden, hidden,
+                      {cell.hh_block, cell.stage[s].first_slot, cell.stage[s].slots}, lanes,
+                      mine, pass_.dweight_hh);
     }
-    T* carry = reserve<T>(w.scratch, size);
-    T* ih_sum = carry + cell.sequences * state;
-    T* bias_sum = ih_sum + ih_size;
-    T* hh_sum[kMaxStages];
-    T* next = bias_sum + bias_size;
-    for (int s = 0; s < cell.stages; ++s) {
-        hh_sum[s] = next;
-        next += hh_size[s];
+    for (Index u = mine.begin * lanes; u < std::min(mine.end * lanes, hidden); ++u) {
+        const T* sums = pass_.bias_sum + u / lanes * row + u % lanes;
+        for (int s = 0; s < cell.slots; ++s) {
+            if (s < cell.input_slots) {
+                pass_.dbias_ih[cell.ih_block[s] * hidden + u] = sums[s * lanes];
+            }
+            if (cell.hh_block[s] >= 0) {
+                pass_.dbias_hh[cell.hh_block[s] * hidden + u] = sums[s * lanes];
+            }
+        }
     }
-    if (chunks == 0) std::fill(ih_sum, next, T(0));
-    w.filled = false;
-
-    parallel(plan.threads, [&](Team& team) {
-        const Part part = this->part(plan, team, B);
-        const Range rows = part.rows;
-        const int parts = std::min(plan.parts, team.size);
-        const bool meet = plan.by_units && parts > 1;
-        const bool owns_rows = !rows.empty() && (!meet || team.index == 0);
-        const bool all_own_rows = !plan.by_units && parts == team.size;
-        StepBackward<T> step{};
-        step.rows = rows.end - rows.begin;
-        step.hidden = hidden_;
-        step.vectors = panels_;
-        step.vector_begin = part.panels.begin;
-        step.vector_end = part.panels.end;
-        step.sequence_row = padded_;
-        step.sequence_step = state;
-        step.carry_row = padded_;
-        step.dy_row = b.dy.row;
-        step.dy_step = b.dy.step;
-        for (int s = 0; s < cell.stages; ++s) {
-            step.weight[s] = data<T>(pack_.hh_strips[s]);
-        }
-        for (int s = 0; s < cell.sequences; ++s) {
-            T* start = carry + s * state;
-            if (owns_rows) {
-                copy_padded<T>(s == 0 ? b.dh_n : nullptr, start, rows, hidden_, padded_);
-            }
-            step.carry[s] = start + rows.begin * padded_;
-        }
-        if (meet) team.barrier();
-        const auto run = [&](Index t, Index steps, const Gates& g) {
-            step.steps = steps;
-            step.slots = g.data + rows.begin * g.row;
-            step.slots_panel = g.panel;
-            step.slots_row = g.row;
-            step.slots_step = g.step;
-            for (int s = 0; s < cell.sequences; ++s) {
-                step.sequence[s] =
-                    sequences + (s * (b.steps + 1) + t) * state + rows.begin * padded_;
-            }
-            step.dy = b.dy.data ? b.dy.data + rows.begin * b.dy.row + t * b.dy.step : nullptr;
-            kernels_.backward(step);
-        };
-        // The gradients of the step after the next one to run.
-        const auto passed = [&] {
-            step.next_slots = step.slots;
-            step.next_panel = step.slots_panel;
-            step.next_row = step.slots_row;
-        };
-        for (Index chunk = chunks; chunk-- > 0;) {
-            const Index begin = chunk * plan.chunk_steps;
-            const Index length = std::min(plan.chunk_steps, b.steps - begin);
-            const Gates g = gates(gate_data + chunk * chunk_size, B, length, cell.slots);
-            if (!meet && !rows.empty()) {
-                step.stage_end = cell.stages;
-                run(begin, length, g);
-                passed();
-            }
-            for (Index i = length; meet && i-- > 0;) {
-                Gates one = g;
-                one.data += i * g.step;
-                for (int s = 0; s < cell.stages; ++s) {
-                    step.stage_begin = s;
-                    step.stage_end = s + 1;
-                    if (!part.panels.empty()) run(begin + i, 1, one);
-                    team.barrier();
-                }
-                passed();
-            }
-            if (!meet) team.barrier();  // every row's gate gradients are there
-
-            OuterGemm<T> outer{};
-            outer.accumulate = chunk + 1 < chunks;
-            outer.g_row = row;
-            outer.g_panel = g.panel;
-            const auto run = [&](int first_slot, int slots, Index k, T* out) {
-                const Range items = team.share(panels_ * ((k + kOuterTile - 1) / kOuterTile));
-                outer.g = g.data + first_slot * lanes;
-                outer.out = out;
-                outer.k = k;
-                outer.item_begin = items.begin;
-                outer.item_end = items.end;
-                outer.slots = slots;
-                table_.gemm_outer(outer);
-            };
-            outer.a = b.x.data + begin * b.x.step;
-            outer.a_outer = B == 1 ? 0 : b.x.step;
-            outer.a_inner = B == 1 ? b.x.step : b.x.row;
-            outer.outer = B == 1 ? 1 : length;
-            outer.inner = B == 1 ? length : B;
-            run(0, cell.input_slots, input_, ih_sum);
-            outer.outer = 1;
-            outer.inner = length * B;
-            outer.a_inner = padded_;
-            for (int s = 0; s < cell.stages; ++s) {
-                const Stage& stage = cell.stage[s];
-                const Index first = stage.operand * (b.steps + 1) + begin + stage.offset;
-                outer.a = sequences + first * state;
-                run(stage.first_slot, stage.slots, hidden_, hh_sum[s]);
-            }
-            const Range mine = team.share(panels_);
-            table_.sum_rows({g.data, row, g.panel, length * B, mine.begin, mine.end, bias_sum,
-                             cell.slots, outer.accumulate});
-            if (b.dx.data && all_own_rows) {
-                input_gradient(g, begin, {0, length}, rows, b.dx);
-            } else if (b.dx.data) {
-                input_gradient(g, begin, team.share(length), {0, B}, b.dx);
-            }
-        }
-        if (owns_rows) {
-            if (step.next_slots) {
-                StripGemm<T> last{};
-                last.a = gate_rows(step.next_slots, row, step.next_panel,
-                                   cell.stage[0].first_slot, cell.stage[0].slots);
-                last.weight = step.weight[0];
-                last.out = step.carry[0];
-                last.out_row = padded_;
-                last.rows = step.rows;
-                last.columns = hidden_;
-                last.accumulate = true;
-                table_.gemm_strips(last);
-            }
-            copy_unpadded(carry, b.dh0, rows, hidden_, padded_);
-        }
-        team.barrier();  // the sums are complete
-        const Range mine = team.share(panels_);
-        unpack_panels(ih_sum, hidden_, input_, {cell.ih_block, 0, cell.input_slots}, lanes,
-                      mine, b.dweight_ih);
-        for (int s = 0; s < cell.stages; ++s) {
-            unpack_panels(hh_sum[s], hidden_, hidden_,
-                          {cell.hh_block, cell.stage[s].first_slot, cell.stage[s].slots}, lanes,
-                          mine, b.dweight_hh);
-        }
-        for (Index u = mine.begin * lanes; u < std::min(mine.end * lanes, hidden_); ++u) {
-            const T* sums = bias_sum + u / lanes * row + u % lanes;
-            for (int s = 0; s < cell.slots; ++s) {
-                if (s < cell.input_slots)
-                    b.dbias_ih[cell.ih_block[s] * hidden_ + u] = sums[s * lanes];
-                if (cell.hh_block[s] >= 0)
-                    b.dbias_hh[cell.hh_block[s] * hidden_ + u] = sums[s * lanes];
-            }
-        }
-    });
 }
 
 template <class T>
@@ -501,7 +594,7 @@ Recurrent<T>::Stream::Stream(const Recurrent& layer)
     }
     step_.sequence_row = layer.padded_;
     step_.sequence_step = layer.padded_;
-    step_.mask = 1;
+    for (Index& mask : step_.mask) mask = 1;
     for (int s = 0; s < cell.stages; ++s) step_.weight[s] = data<T>(layer.pack_.hh_panels[s]);
     step_.bias = data<T>(layer.pack_.hh_bias);
     reset(nullptr);

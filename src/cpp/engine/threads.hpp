@@ -42,22 +42,28 @@ struct Range {
 constexpr int kMaxTeam = 64;
 class Meeting {
   public:
-    explicit Meeting(int size) {
-        for (int i = 0; i < size; ++i) rounds_[i].done.store(0, std::memory_order_relaxed);
-    }
+    // All members meet; `round` counts from 1.
     void wait(int index, int size, Index round) {
-        rounds_[index].done.store(round, std::memory_order_release);
+        arrive(index, round);
         for (int other = 0; other < size; ++other) {
-            for (int spins = 0; !reached(other, round); ++spins) {
-                if (spins == kSpins) {
-                    const auto start = std::chrono::steady_clock::now();
-                    while (!reached(other, round)) std::this_thread::yield();
-                    if (index == 0) waited += std::chrono::steady_clock::now() - start;
-                    break;
-                }
-                pause();
-            }
+            const Seconds time = wait_for(other, round);
+            if (index == 0) waited += time;
         }
+    }
+    void arrive(int index, Index round) {
+        rounds_[index].done.store(round, std::memory_order_release);
+    }
+    // Returns the time spent beyond spinning.
+    Seconds wait_for(int other, Index round) const {
+        for (int spins = 0; !reached(other, round); ++spins) {
+            if (spins == kSpins) {
+                const auto start = std::chrono::steady_clock::now();
+                while (!reached(other, round)) std::this_thread::yield();
+                return std::chrono::steady_clock::now() - start;
+            }
+            pause();
+        }
+        return Seconds(0);
     }
     Seconds waited{0};  // by member 0, beyond spinning
 
@@ -74,7 +80,7 @@ class Meeting {
 #endif
     }
     struct alignas(128) Round {  // alone on its cache lines
-        std::atomic<Index> done;
+        std::atomic<Index> done{0};
     };
     Round rounds_[kMaxTeam];
 };
@@ -96,6 +102,16 @@ class Team {
         return {cut(index), cut(index + 1)};
     }
 
+    // This member in a team of its own, and in one of `groups` equal teams, each with a
+    // meeting.
+    Team alone() const { return {0, 1, nullptr}; }
+    int group(int groups) const { return index * groups / size; }
+    Team split(int groups, Meeting* meetings) const {
+        const int g = group(groups);
+        const auto first = [&](int i) { return (i * size + groups - 1) / groups; };
+        return {index - first(g), first(g + 1) - first(g), meetings + g};
+    }
+
     // Returns when every member has called it as often as this one.
     void barrier() {
         if (size > 1) meeting_->wait(index, size, ++round_);
@@ -115,7 +131,7 @@ void parallel(int threads, const F& f) {
     if (threads > 1) {
         mark_threads_used();
         if (threads > kMaxTeam) threads = kMaxTeam;
-        Meeting meeting(threads);
+        Meeting meeting;
         const auto start = std::chrono::steady_clock::now();
         auto done = start;
 #pragma omp parallel num_threads(threads)

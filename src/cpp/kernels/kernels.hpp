@@ -117,7 +117,7 @@ struct StepForward {
     T* slots;  // holds x's products; where `save`, what backward needs takes their place
     Index slots_panel, slots_row, slots_step;
     T* sequence[kMaxSequences];  // at time t: sequence + ((first + t) & mask) * sequence_step
-    Index sequence_row, sequence_step, first, mask;
+    Index sequence_row, sequence_step, first, mask[kMaxSequences];
     const T* weight[kMaxStages];  // [panel][k][slots of the stage][lanes]
     const T* bias;                // [panel][slots][lanes]; read where a slot takes no x
     T* y;                         // null: not wanted

@@ -32,7 +32,9 @@ GRUFAST_INLINE void forward_tile(const StepForward<T>& f, Index t, Index panel, 
     constexpr Stage stage = Cell::info.stage[S];
     constexpr Index lanes = kLanes<T>;
     constexpr int N = stage.slots;
-    const auto at = [&](Index time) { return ((f.first + time) & f.mask) * f.sequence_step; };
+    const auto at = [&](int s, Index time) {
+        return ((f.first + time) & f.mask[s]) * f.sequence_step;
+    };
     T* slots = f.slots + panel * f.slots_panel + row * f.slots_row + t * f.slots_step;
 
     Tile<T, R, P * N> acc;
@@ -50,7 +52,8 @@ GRUFAST_INLINE void forward_tile(const StepForward<T>& f, Index t, Index panel, 
             }
         }
     }
-    const T* operand = f.sequence[stage.operand] + at(t + stage.offset) + row * f.sequence_row;
+    const T* operand =
+        f.sequence[stage.operand] + at(stage.operand, t + stage.offset) + row * f.sequence_row;
     const Index panel_weights = f.hidden * N * lanes;
     accumulate<T, R, P, N>(acc, operand, f.sequence_row, 1, f.weight[S] + panel * panel_weights,
                            panel_weights, N * lanes, f.hidden);
@@ -62,8 +65,8 @@ GRUFAST_INLINE void forward_tile(const StepForward<T>& f, Index t, Index panel, 
             ForwardUnit<T> u;
             u.slots = slots + p * f.slots_panel + r * f.slots_row;
             for (int s = 0; s < Cell::info.sequences; ++s) {
-                u.before[s] = f.sequence[s] + at(t) + unit;
-                u.after[s] = f.sequence[s] + at(t + 1) + unit;
+                u.before[s] = f.sequence[s] + at(s, t) + unit;
+                u.after[s] = f.sequence[s] + at(s, t + 1) + unit;
             }
             Cell::template forward<S, T>(&acc.v[r][p * N], u, f.save);
         }
@@ -93,7 +96,7 @@ GRUFAST_INLINE void forward_stage_if(const StepForward<T>& f, Index t) {
 template <class T>
 GRUFAST_INLINE void copy_state(const StepForward<T>& f, Index t) {
     constexpr Index lanes = kLanes<T>;
-    const T* state = f.sequence[0] + ((f.first + t + 1) & f.mask) * f.sequence_step;
+    const T* state = f.sequence[0] + ((f.first + t + 1) & f.mask[0]) * f.sequence_step;
     for (Index row = 0; row < f.rows; ++row) {
         const T* from = state + row * f.sequence_row;
         T* to = f.y + row * f.y_row + t * f.y_step;

@@ -1,0 +1,273 @@
+#include "stack.hpp"
+
+#include <algorithm>
+#include <optional>
+#include <stdexcept>
+
+namespace grufast {
+namespace {
+
+std::unique_lock<std::mutex> locked(Workspace& workspace) {
+    std::unique_lock<std::mutex> lock(workspace.mutex, std::try_to_lock);
+    if (!lock) throw std::invalid_argument("workspace: another call is using it");
+    return lock;
+}
+
+// Time-major memory of a level's output.
+template <class T>
+Sequence<T> time_major(T* data, Index batch, Index width) {
+    return {data, width, batch * width};
+}
+
+template <class T>
+Sequence<const T> constant(const Sequence<T>& s) {
+    return {s.data, s.row, s.step};
+}
+
+// The columns of direction d in an output of both, in the order in which d runs.
+template <class T>
+Sequence<T> direction(const Sequence<T>& s, std::size_t d, Index first, Index steps) {
+    const Sequence<T> own = {s.data ? s.data + first : nullptr, s.row, s.step};
+    return d == 0 ? own : own.reversed(steps);
+}
+
+// Whether a team member works on a direction: both where it is alone, else its half's.
+bool takes_part(const Team& team, std::size_t directions, std::size_t d) {
+    return directions == 1 || team.size == 1 || team.group(2) == static_cast<int>(d);
+}
+
+}  // namespace
+
+std::size_t Workspace::size() const {
+    std::size_t sum = reversed.size();
+    for (const Buffer& gradient : gradients) sum += gradient.size();
+    for (const PassMemory& pass : passes) sum += pass.size();
+    for (const Buffer& output : outputs) sum += output.size();
+    return sum;
+}
+
+template <class T>
+Stack<T>::Stack(std::vector<Level> levels) : levels_(std::move(levels)) {
+    for (const Level& level : levels_) {
+        width_.push_back(0);
+        for (const auto& layer : level) {
+            width_.back() += layer->hidden_size();
+            kinds_.push_back({&layer->table(), layer->info().name, layer->input_size(),
+                              layer->hidden_size()});
+        }
+    }
+}
+
+template <class T>
+double Stack<T>::operations(Index batch, Index steps) const {
+    double sum = 0;
+    for (const Level& level : levels_) {
+        for (const auto& layer : level) sum += layer->operations();
+    }
+    return sum * static_cast<double>(batch) * static_cast<double>(steps);
+}
+
+// Layers are shared out in runs, by the middle of their work.
+template <class T>
+int Stack<T>::owner(std::size_t level, int threads) const {
+    double below = 0;
+    for (std::size_t i = 0; i < level; ++i) below += levels_[i][0]->operations();
+    const double middle = below + levels_[level][0]->operations() / 2;
+    return static_cast<int>(middle / operations(1, 1) * threads);
+}
+
+template <class T>
+typename Stack<T>::Wave Stack<T>::wave(Index batch, Index steps, int threads) const {
+    const Wave none = {1, steps};
+    const int most = std::min(threads, static_cast<int>(levels_.size()));
+    if (most == 1 || !is_small(batch)) return none;
+    double total = 0, alone = 0;  // time with each layer's units shared out
+    std::vector<double> share(static_cast<std::size_t>(most));
+    for (std::size_t i = 0; i < levels_.size(); ++i) {
+        if (levels_[i].size() > 1) return none;
+        const double work = levels_[i][0]->operations();
+        total += work;
+        alone += work / levels_[i][0]->unit_parts(batch, threads);
+        share[static_cast<std::size_t>(owner(i, most))] += work;
+    }
+    // Short pieces keep the threads close behind each other; 8 steps fill a tile.
+    const Index piece = std::clamp<Index>(steps / 12 / 8 * 8, 8, 64);
+    const double behind = static_cast<double>(most - 1) * static_cast<double>(piece);
+    const double time = *std::max_element(share.begin(), share.end()) *
+                        (1 + behind / static_cast<double>(std::max<Index>(steps, 1)));
+    return time < alone && total > 0 ? Wave{most, piece} : none;
+}
+
+template <class T>
+void Stack<T>::forward(const Forward& f, Keep keep, Workspace& w) const {
+    using Pass = typename Recurrent<T>::ForwardPass;
+    using Run = typename Recurrent<T>::ForwardRun;
+    const auto lock = locked(w);
+    w.kinds.clear();
+    w.passes.resize(std::max(w.passes.size(), directions()));
+    w.outputs.resize(std::max(w.outputs.size(), levels_.size() - 1));
+    const int threads = threads_for(operations(f.batch, f.steps));
+    std::vector<Pass> passes;
+    passes.reserve(directions());
+    Sequence<const T> x = f.x;
+    for (std::size_t i = 0; i < levels_.size(); ++i) {
+        Sequence<T> y = f.y;
+        if (i + 1 < levels_.size()) {
+            const Index size = elements(f.steps, f.batch, width_[i]);
+            y = time_major(reserve<T>(w.outputs[i], size), f.batch, width_[i]);
+        }
+        Index first = 0;
+        for (std::size_t d = 0; d < levels_[i].size(); ++d) {
+            const Recurrent<T>& layer = *levels_[i][d];
+            const std::size_t n = passes.size();
+            passes.push_back(layer.prepare(
+                typename Recurrent<T>::Forward{f.batch, f.steps, direction(x, d, 0, f.steps),
+                                               f.h0[n], direction(y, d, first, f.steps),
+                                               f.h_n[n], keep},
+                threads, w.passes[n]));
+            first += layer.hidden_size();
+        }
+        x = constant(y);
+    }
+
+    const Wave wave = this->wave(f.batch, f.steps, threads);
+    std::vector<std::optional<Run>> runs(passes.size());
+    Meeting halves[2], followers;
+    parallel(wave.threads > 1 ? wave.threads : threads, [&](Team& team) {
+        if (wave.threads > 1 && team.size == wave.threads) {
+            Team alone = team.alone();
+            const auto mine = [&](std::size_t i) { return owner(i, team.size) == team.index; };
+            for (std::size_t i = 0; i < runs.size(); ++i) {
+                if (mine(i)) runs[i].emplace(passes[i], alone);
+            }
+            for (Index t = 0, piece = 1; t < f.steps; t += wave.steps, ++piece) {
+                if (team.index > 0) followers.wait_for(team.index - 1, piece);
+                for (std::size_t i = 0; i < runs.size(); ++i) {
+                    if (mine(i)) runs[i]->advance(std::min(wave.steps, f.steps - t));
+                }
+                followers.arrive(team.index, piece);
+            }
+            for (std::size_t i = 0; i < runs.size(); ++i) {
+                if (mine(i)) runs[i]->finish();
+            }
+            return;
+        }
+        Team half = team.split(2, halves);
+        std::size_t n = 0;
+        for (const Level& level : levels_) {
+            for (std::size_t d = 0; d < level.size(); ++d, ++n) {
+                if (!takes_part(team, level.size(), d)) continue;
+                Run run(passes[n], level.size() == 1 ? team : half);
+                run.advance(f.steps);
+                run.finish();
+            }
+            team.barrier();  // the next level reads all of y
+        }
+    });
+
+    w.kinds = kinds_;
+    w.batch = f.batch;
+    w.steps = f.steps;
+    w.keep = keep;
+}
+
+template <class T>
+void Stack<T>::backward(const Backward& b, Workspace& w) const {
+    using Pass = typename Recurrent<T>::BackwardPass;
+    using Run = typename Recurrent<T>::BackwardRun;
+    const auto lock = locked(w);
+    if (w.keep == Keep::kNothing || w.kinds != kinds_ || w.batch != b.batch ||
+        w.steps != b.steps) {
+        throw std::invalid_argument(
+            "workspace: holds no forward of this layer and shape, or a backward has used it "
+            "up");
+    }
+    w.kinds.clear();
+    const int threads = threads_for(3 * operations(b.batch, b.steps));
+    const Wave wave = this->wave(b.batch, b.steps, threads);
+    w.gradients.resize(std::max(w.gradients.size(), levels_.size() + 2));
+    // Each level's gradients for its input; of two directions the second's come beside and are
+    // added at the end, so that the sum's order never changes.
+    std::vector<Pass> passes(directions());
+    std::vector<Sequence<T>> gradients(levels_.size()), beside(levels_.size());
+    Sequence<const T> dy = b.dy;
+    std::size_t n = directions();
+    for (std::size_t i = levels_.size(); i-- > 0;) {
+        const Level& level = levels_[i];
+        const Index input = level[0]->input_size();
+        const Index size = elements(b.steps, b.batch, input);
+        Buffer& buffer = w.gradients[wave.threads > 1 ? i : i % 2];
+        gradients[i] = i == 0 ? b.dx : time_major(reserve<T>(buffer, size), b.batch, input);
+        if (level.size() > 1 && gradients[i].data) {
+            beside[i] = time_major(reserve<T>(w.reversed, size), b.batch, input);
+        }
+        Sequence<const T> x = b.x;
+        if (i > 0) x = constant(time_major(data<T>(w.outputs[i - 1]), b.batch, input));
+        n -= level.size();
+        Index first = 0;
+        for (std::size_t d = 0; d < level.size(); ++d) {
+            const Gradients& g = b.grads[n + d];
+            const Sequence<T>& dx = d == 0 ? gradients[i] : beside[i];
+            passes[n + d] = level[d]->prepare(
+                typename Recurrent<T>::Backward{b.batch, b.steps, direction(x, d, 0, b.steps),
+                                                direction(dy, d, first, b.steps), b.dh_n[n + d],
+                                                direction(dx, d, 0, b.steps), g.h0, g.weight_ih,
+                                                g.weight_hh, g.bias_ih, g.bias_hh, w.keep},
+                threads, w.passes[n + d]);
+            first += level[d]->hidden_size();
+        }
+        dy = constant(gradients[i]);
+    }
+
+    std::vector<std::optional<Run>> runs(passes.size());
+    Meeting halves[2], followers;
+    parallel(wave.threads > 1 ? wave.threads : threads, [&](Team& team) {
+        if (wave.threads > 1 && team.size == wave.threads) {
+            Team alone = team.alone();
+            const auto mine = [&](std::size_t i) { return owner(i, team.size) == team.index; };
+            for (std::size_t i = 0; i < runs.size(); ++i) {
+                if (mine(i)) runs[i].emplace(passes[i], alone);
+            }
+            for (Index left = b.steps, piece = 1; left > 0; left -= wave.steps, ++piece) {
+                if (team.index + 1 < team.size) followers.wait_for(team.index + 1, piece);
+                for (std::size_t i = runs.size(); i-- > 0;) {
+                    if (mine(i)) runs[i]->advance(std::min(wave.steps, left));
+                }
+                followers.arrive(team.index, piece);
+            }
+            for (std::size_t i = 0; i < runs.size(); ++i) {
+                if (mine(i)) runs[i]->finish();
+            }
+            return;
+        }
+        Team half = team.split(2, halves);
+        std::size_t end = passes.size();
+        for (std::size_t i = levels_.size(); i-- > 0;) {
+            const std::size_t count = levels_[i].size();
+            end -= count;
+            for (std::size_t d = 0; d < count; ++d) {
+                if (!takes_part(team, count, d)) continue;
+                Run run(passes[end + d], count == 1 ? team : half);
+                run.advance(b.steps);
+                run.finish();
+            }
+            team.barrier();
+            if (!beside[i].data) continue;
+            const Sequence<T>&to = gradients[i], &from = beside[i];
+            const Range steps = team.share(b.steps);
+            for (Index t = steps.begin; t < steps.end; ++t) {
+                for (Index row = 0; row < b.batch; ++row) {
+                    T* sum = to.data + row * to.row + t * to.step;
+                    const T* more = from.data + row * from.row + t * from.step;
+                    for (Index c = 0; c < levels_[i][0]->input_size(); ++c) sum[c] += more[c];
+                }
+            }
+            team.barrier();
+        }
+    });
+}
+
+template class Stack<float>;
+template class Stack<double>;
+
+}  // namespace grufast
