@@ -21,18 +21,18 @@ Dense<T>::Dense(const KernelTable<T>& table, Index input_size, Index units,
 
 template <class T>
 void Dense<T>::pack(const T* weight, const T* bias) {
-    const Index lanes = table_.lanes, columns = (input_ + lanes - 1) / lanes * lanes;
-    pack_strips(weight, units_, input_, {kOneBlock, 0, 1}, lanes,
-                reserve<T>(backward_strips_, elements(columns, units_)));
+    const Index lanes = table_.lanes, columns = (input_ + lanes - 1) / lanes;
+    pack_strips(table_, weight, units_, input_, {kOneBlock, 0, 1}, {0, columns},
+                reserve<T>(backward_strips_, elements(columns, lanes, units_)));
     T* strips = reserve<T>(forward_strips_, elements(panels_, lanes, input_));
     for (Index v = 0; v < panels_;) {  // strips of weight^T
-        const Index width = strip_width(panels_ - v) * lanes;
-        for (Index k = 0; k < input_; ++k) {
-            for (Index u = v * lanes; u < v * lanes + width; ++u) {
-                *strips++ = u < units_ ? weight[u * input_ + k] : T(0);
-            }
+        const Index width = strip_width(panels_ - v), row = width * lanes;
+        for (Index end = v + width; v < end; ++v, strips += lanes) {
+            const Index count = std::min(lanes, units_ - v * lanes);
+            table_.transpose(
+                {weight + v * lanes * input_, input_, count, input_, strips, row, true});
         }
-        v += width / lanes;
+        strips += row * (input_ - 1);
     }
     T* padded = reserve<T>(bias_, panels_ * lanes);
     std::fill(padded, padded + panels_ * lanes, T(0));
@@ -115,7 +115,7 @@ void Dense<T>::backward(Index rows, const T* x, Index x_row, const T* y, const T
                 {g, padded, lanes, count, panels.begin, panels.end, bias_sum, 1, true});
         }
         team.barrier();
-        unpack_panels(weight_sum, units_, input_, {kOneBlock, 0, 1}, lanes, panels, dweight);
+        unpack_panels(table_, weight_sum, units_, input_, {kOneBlock, 0, 1}, panels, dweight);
         const Range units = {panels.begin * lanes, std::min(panels.end * lanes, units_)};
         if (!units.empty())
             std::copy(bias_sum + units.begin, bias_sum + units.end, dbias + units.begin);

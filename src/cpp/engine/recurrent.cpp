@@ -19,6 +19,9 @@ constexpr Index kRowsPerPart = 4;
 // C = 128) a step takes 1.9 us on one thread and 1.0 us on two, projection included.
 constexpr double kOperationsPerMeeting = 9e4;
 
+// What packing a weight costs, in units of its product with a vector: it is bound by memory.
+constexpr double kPackOperations = 10;
+
 // Calls f(t, b, count, along): runs of rows that one product can take, along the batch where it
 // fills register tiles, else along time.
 template <class F>
@@ -67,19 +70,28 @@ void Recurrent<T>::pack(const T* weight_ih, const T* weight_hh, const T* bias_ih
     const CellInfo& cell = info();
     const Index lanes = table_.lanes;
     const Slots inputs = {cell.ih_block, 0, cell.input_slots};
-    pack_panels(weight_ih, hidden_, input_, inputs, lanes,
-                reserve<T>(pack_.ih_panels, elements(padded_, input_, inputs.count)));
-    const Index input_columns = (input_ + lanes - 1) / lanes * lanes;
-    pack_strips(weight_ih, hidden_, input_, inputs, lanes,
-                reserve<T>(pack_.ih_strips, elements(input_columns, hidden_, inputs.count)));
+    const Index columns = (input_ + lanes - 1) / lanes;
+    T* ih_panels = reserve<T>(pack_.ih_panels, elements(padded_, input_, inputs.count));
+    T* ih_strips = reserve<T>(pack_.ih_strips, elements(columns, lanes, hidden_, inputs.count));
+    Slots slots[kMaxStages];
+    T *hh_panels[kMaxStages], *hh_strips[kMaxStages];
     for (int s = 0; s < cell.stages; ++s) {
-        const Slots slots = {cell.hh_block, cell.stage[s].first_slot, cell.stage[s].slots};
-        const Index size = elements(padded_, hidden_, slots.count);
-        pack_panels(weight_hh, hidden_, hidden_, slots, lanes,
-                    reserve<T>(pack_.hh_panels[s], size));
-        pack_strips(weight_hh, hidden_, hidden_, slots, lanes,
-                    reserve<T>(pack_.hh_strips[s], size));
+        slots[s] = {cell.hh_block, cell.stage[s].first_slot, cell.stage[s].slots};
+        const Index size = elements(padded_, hidden_, slots[s].count);
+        hh_panels[s] = reserve<T>(pack_.hh_panels[s], size);
+        hh_strips[s] = reserve<T>(pack_.hh_strips[s], size);
     }
+    parallel(threads_for(kPackOperations * operations()), [&](Team& team) {
+        const Range panels = team.share(panels_);
+        pack_panels(table_, weight_ih, hidden_, input_, inputs, panels, ih_panels);
+        pack_strips(table_, weight_ih, hidden_, input_, inputs,
+                    strip_share(team.index, team.size, columns), ih_strips);
+        for (int s = 0; s < cell.stages; ++s) {
+            pack_panels(table_, weight_hh, hidden_, hidden_, slots[s], panels, hh_panels[s]);
+            pack_strips(table_, weight_hh, hidden_, hidden_, slots[s],
+                        strip_share(team.index, team.size, panels_), hh_strips[s]);
+        }
+    });
     // The bias of a product lands where the gate's sum starts: with x's product, or alone.
     T* ih_bias = reserve<T>(pack_.ih_bias, padded_ * cell.input_slots);
     T* hh_bias = reserve<T>(pack_.hh_bias, padded_ * cell.slots);
@@ -132,7 +144,7 @@ typename Recurrent<T>::Part Recurrent<T>::part(const Plan& plan, const Team& tea
     const int parts = std::min(plan.parts, team.size);
     if (team.index >= parts) return {{0, 0}, {0, 0}};
     if (plan.by_units) {
-        return {{0, batch}, Team::share_of(team.index, parts, panels_, kStripGrain)};
+        return {{0, batch}, strip_share(team.index, parts, panels_)};
     }
     const Index grain = batch >= 16 * parts ? 8 : 1;
     return {Team::share_of(team.index, parts, batch, grain), {0, panels_}};
@@ -391,6 +403,7 @@ void Recurrent<T>::BackwardRun::run_steps(Range steps, Gates g) {
     const Sequence<const T>& dy = pass_.dy;
     const auto run = [&](Index t, Index count) {
         step_.steps = count;
+        step_.first = t;
         step_.slots = g.data + rows.begin * g.row;
         step_.slots_panel = g.panel;
         step_.slots_row = g.row;
@@ -547,12 +560,12 @@ void Recurrent<T>::BackwardRun::finish() {
     }
     team_.barrier();  // the sums are complete
     const Range mine = team_.share(layer_.panels_);
-    unpack_panels(pass_.ih_sum, hidden, layer_.input_, {cell.ih_block, 0, cell.input_slots},
-                  lanes, mine, pass_.dweight_ih);
+    unpack_panels(layer_.table_, pass_.ih_sum, hidden, layer_.input_,
+                  {cell.ih_block, 0, cell.input_slots}, mine, pass_.dweight_ih);
     for (int s = 0; s < cell.stages; ++s) {
-        unpack_panels(pass_.hh_sum[s], hidden, hidden,
-                      {cell.hh_block, cell.stage[s].first_slot, cell.stage[s].slots}, lanes,
-                      mine, pass_.dweight_hh);
+        unpack_panels(layer_.table_, pass_.hh_sum[s], hidden, hidden,
+                      {cell.hh_block, cell.stage[s].first_slot, cell.stage[s].slots}, mine,
+                      pass_.dweight_hh);
     }
     for (Index u = mine.begin * lanes; u < std::min(mine.end * lanes, hidden); ++u) {
         const T* sums = pass_.bias_sum + u / lanes * row + u % lanes;

@@ -11,7 +11,7 @@ GRUFAST_INLINE void gemm_panels_of(const PanelGemm<T>& g) {
     constexpr Index lanes = kLanes<T>;
     const Index panel_weights = g.k * N * lanes;
     for_panel_tiles<kTileRows<N>>(
-        g.rows, 0, g.panels, [&](auto rows, auto panels, Index panel, Index row) {
+        g.rows, 0, g.panels, false, [&](auto rows, auto panels, Index panel, Index row) {
             constexpr int R = decltype(rows)::value, P = decltype(panels)::value;
             const T* bias = g.bias + panel * N * lanes;
             T* out = g.out + panel * g.out_panel + row * g.out_row;

@@ -4,6 +4,7 @@
 #include "gemm.hpp"
 #include "gru.hpp"
 #include "pointwise.hpp"
+#include "transpose.hpp"
 
 namespace grufast {
 namespace {
@@ -15,11 +16,17 @@ constexpr CellKernels<T> cell_kernels() {
 
 template <class T>
 constexpr KernelTable<T> table() {
-    return {kLanes<T>,      gemm_panels<T>,
-            gemm_strips<T>, gemm_outer<T>,
-            sum_rows<T>,    {cell_kernels<Gru, T>(), cell_kernels<GruResetBefore, T>()},
-            activate<T>,    activate_backward<T>,
-            sgd<T>,         adam<T>};
+    return {kLanes<T>,
+            gemm_panels<T>,
+            gemm_strips<T>,
+            gemm_outer<T>,
+            sum_rows<T>,
+            transpose<T>,
+            {cell_kernels<Gru, T>(), cell_kernels<GruResetBefore, T>()},
+            activate<T>,
+            activate_backward<T>,
+            sgd<T>,
+            adam<T>};
 }
 
 }  // namespace

@@ -22,6 +22,9 @@ constexpr int kMaxSequences = 2;
 // (on a Zen 4 an 8x1 tile reaches 87 % of peak, 8x2 the speed of 8x3), so it is only used where
 // there is but one vector.
 constexpr Index kStripGrain = 2;
+static constexpr int odd_strip(Index vectors) {
+    return vectors % 2 == 0 ? 0 : vectors == 1 ? 1 : 3;
+}
 static constexpr int strip_width(Index vectors_left) {
     return vectors_left == 1 || vectors_left == 3 ? static_cast<int>(vectors_left) : 2;
 }
@@ -108,6 +111,16 @@ struct RowSum {
     bool accumulate;
 };
 
+// to[column][row] = from[row][column].
+template <class T>
+struct Transpose {
+    const T* from;
+    Index from_row, rows, columns;
+    T* to;
+    Index to_row;
+    bool whole_vectors;  // zeros up to whole vectors behind the elements of each row of `to`
+};
+
 // Some steps of a recurrent layer for some rows and panels.
 template <class T>
 struct StepForward {
@@ -130,7 +143,7 @@ template <class T>
 struct StepBackward {
     Index rows, hidden, vector_begin, vector_end;  // both on boundaries of strips
     Index vectors;                                 // of all units: they decide the strips
-    Index steps;
+    Index steps, first;                            // first: the time of step 0
     int stage_begin, stage_end;
     T* slots;             // saved gates; their gradients take their place
     const T* next_slots;  // gradients of the step after the last one here; null: none
@@ -178,6 +191,7 @@ struct KernelTable {
     void (*gemm_strips)(const StripGemm<T>&) noexcept;
     void (*gemm_outer)(const OuterGemm<T>&) noexcept;
     void (*sum_rows)(const RowSum<T>&) noexcept;
+    void (*transpose)(const Transpose<T>&) noexcept;
     CellKernels<T> cells[kCellCount];
     // y = act(y), and dx = dy * act'(x) from y = act(x)
     void (*activate)(Activation, T* y, Index n) noexcept;

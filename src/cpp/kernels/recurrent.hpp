@@ -76,7 +76,7 @@ GRUFAST_INLINE void forward_tile(const StepForward<T>& f, Index t, Index panel, 
 template <class Cell, class T, int S>
 void forward_stage(const StepForward<T>& f, Index t) noexcept {
     for_panel_tiles<kTileRows<Cell::info.stage[S].slots>>(
-        f.rows, f.panel_begin, f.panel_end,
+        f.rows, f.panel_begin, f.panel_end, ((f.first + t) & 1) != 0,
         [&](auto rows, auto panels, Index panel, Index row) {
             forward_tile<Cell, T, S, decltype(rows)::value, decltype(panels)::value>(
                 f, t, panel, row);
@@ -171,34 +171,6 @@ GRUFAST_INLINE void backward_tile(const StepBackward<T>& b, Index t,
     }
 }
 
-template <class Cell, class T, int S, int N>
-GRUFAST_INLINE Index backward_strips(const StepBackward<T>& b, Index t,
-                                     const BlockedRows<T>* gates, Index vector) {
-    constexpr int max_rows = kTileRows<N>;
-    const Index rest = b.rows % max_rows, full = b.rows - rest;
-    const Index pair = rest > 0 && rest <= 2 && vector + 2 * N <= b.vector_end &&
-                               strip_width(b.vectors - vector - N) == N
-                           ? 2
-                           : 1;
-    for (Index v = vector; v < vector + pair * N; v += N) {
-        for (Index row = 0; row < full; row += max_rows) {
-            backward_tile<Cell, T, S, max_rows, 1, N>(b, t, gates, v, row);
-        }
-    }
-    if (rest > 0) {
-        with_constant<max_rows - 1>(rest, [&](auto rows) {
-            constexpr int R = decltype(rows)::value;
-            if constexpr (R <= 2) {
-                if (pair == 2) {
-                    return backward_tile<Cell, T, S, R, 2, N>(b, t, gates, vector, full);
-                }
-            }
-            backward_tile<Cell, T, S, R, 1, N>(b, t, gates, vector, full);
-        });
-    }
-    return pair * N;
-}
-
 template <class Cell, class T, int S>
 void backward_stage(const StepBackward<T>& b, Index t) noexcept {
     constexpr Stage stage = Cell::info.stage[S];
@@ -216,11 +188,20 @@ void backward_stage(const StepBackward<T>& b, Index t) noexcept {
     gates.tail_blocks = gates.tail_size ? stage.slots : 0;
     gates.tail_block = lanes;
     const BlockedRows<T>* product = slots ? &gates : nullptr;
-    for (Index v = b.vector_begin; v < b.vector_end;) {
-        with_constant<3>(strip_width(b.vectors - v), [&](auto n) {
-            v += backward_strips<Cell, T, S, decltype(n)::value>(b, t, product, v);
-        });
-    }
+    const auto strips = [&](auto n, Index vector, Index count) {
+        constexpr int N = decltype(n)::value;
+        for_panel_tiles<kTileRows<N>>(
+            b.rows, 0, count, ((b.first + t) & 1) != 0,
+            [&](auto rows, auto panels, Index strip, Index row) {
+                backward_tile<Cell, T, S, decltype(rows)::value, decltype(panels)::value, N>(
+                    b, t, product, vector + strip * N, row);
+            });
+    };
+    const Index last = b.vector_end == b.vectors ? odd_strip(b.vectors) : 0;
+    const Index twos = (b.vector_end - last - b.vector_begin) / 2;
+    strips(Constant<2>{}, b.vector_begin, twos);
+    if (last == 1) strips(Constant<1>{}, b.vector_end - 1, 1);
+    if (last == 3) strips(Constant<3>{}, b.vector_end - 3, 1);
 }
 
 template <class Cell, class T, int S>
