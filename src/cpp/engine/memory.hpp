@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdlib>
 #include <memory>
 #include <new>
 
@@ -25,14 +24,12 @@ class Buffer {
         if (bytes > size_) {
             data_.reset();
             size_ = 0;
-            const std::size_t alignment = bytes >= kHugePage ? kHugePage : kAlignment;
-            const std::size_t rounded = (bytes + alignment - 1) / alignment * alignment;
-            data_.reset(std::aligned_alloc(alignment, rounded));
-            if (!data_) throw std::bad_alloc();
+            const std::align_val_t alignment{bytes >= kHugePage ? kHugePage : kAlignment};
+            data_ = {::operator new(bytes, alignment), Free{alignment}};
+            size_ = bytes;
 #ifdef __linux__
-            if (alignment == kHugePage) madvise(data_.get(), rounded, MADV_HUGEPAGE);
+            if (bytes >= kHugePage) madvise(data_.get(), bytes, MADV_HUGEPAGE);
 #endif
-            size_ = rounded;
         }
         return data_.get();
     }
@@ -41,7 +38,8 @@ class Buffer {
 
   private:
     struct Free {
-        void operator()(void* p) const { std::free(p); }
+        std::align_val_t alignment;
+        void operator()(void* p) const { ::operator delete(p, alignment); }
     };
     std::unique_ptr<void, Free> data_;
     std::size_t size_ = 0;
