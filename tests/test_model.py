@@ -116,6 +116,171 @@ def test_training_equals_the_explicit_loop() -> None:
             np.testing.assert_array_equal(weight, model.layers[index].weights[name])
 
 
+# A loop of one's own
+
+
+def wide() -> gf.Sequential:
+    """Every kind of layer, in float64."""
+    gru = layers.GRU(3, return_sequences=True, dtype="float64")
+    return gf.Sequential(
+        [
+            layers.Dense(3, "tanh", dtype="float64"),
+            layers.GRU(4, return_sequences=True, dtype="float64", memory="low"),
+            layers.Dropout(0.4, seed=5),
+            layers.Bidirectional(gru, "mul"),
+            layers.GRU(2, return_sequences=True, reset_after=False, dtype="float64"),
+            layers.Flatten(),
+            layers.Dense(2, "sigmoid", dtype="float64"),
+        ],
+        seed=3,
+    )
+
+
+def test_backward_gives_the_gradients_of_forward(rng: np.random.Generator) -> None:
+    """By central differences, with the same mask of dropout for every evaluation."""
+    x, dy = rng.normal(size=(3, 4, 2)), rng.normal(size=(3, 2))
+    model = wide()
+    model.build(x.shape)
+    weights = model.get_weights()
+
+    def evaluated(x: Array, changed: dict[str, Array]) -> Any:
+        fresh = wide()  # its dropout starts from its seed
+        fresh.build(x.shape)
+        fresh.set_weights({**weights, **changed})
+        y, context = fresh.forward(x)
+        return float((dy * y).sum()), fresh, context
+
+    _, fresh, context = evaluated(x, {})
+    dx, grads = fresh.backward(dy, context)
+    assert dx.shape == x.shape
+    assert (fresh(x) != fresh.forward(x)[0]).any()  # dropout is on in forward alone
+    assert list(grads) == list(weights)
+    step = 1e-6
+    for name, gradient in {"x": dx, **grads}.items():
+        array = x if name == "x" else weights[name]
+        slope = np.zeros_like(array)
+        for index in np.ndindex(array.shape):
+            values = []
+            for sign in (1, -1):
+                moved = array.copy()
+                moved[index] += sign * step
+                changed = {} if name == "x" else {name: moved}
+                values.append(evaluated(moved if name == "x" else x, changed)[0])
+            slope[index] = (values[0] - values[1]) / (2 * step)
+        np.testing.assert_allclose(gradient, slope, atol=1e-8, rtol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [lambda: gf.optimizers.Adam(1e-2), lambda: gf.optimizers.SGD(0.1, momentum=0.9)],
+    ids=["Adam", "SGD"],
+)
+def test_an_update_of_the_model_is_what_fit_does_with_a_batch(
+    optimizer: Callable[[], Any],
+) -> None:
+    x, y = (np.ascontiguousarray(a) for a in sine(40))
+    fitted, own = small(), small()
+    fitted.compile(optimizer(), "mse")
+    mine = optimizer()
+    for _ in range(3):
+        fitted.fit(x, y, batch_size=40, shuffle=False)
+        y_pred, context = own.forward(x)
+        _, grads = own.backward(gf.losses.mse.gradient(y, y_pred), context)
+        assert list(grads) == list(own.weights)
+        mine.update(own, grads)
+        assert bits(own) == bits(fitted)
+
+
+def test_the_first_forward_builds_the_model() -> None:
+    x, _ = sine()
+    forwarded, built = small(), small()
+    built.build(x.shape)
+    y, context = forwarded.forward(x)
+    assert forwarded.built
+    np.testing.assert_array_equal(y, built(x))
+    dx, grads = forwarded.backward(y, context)
+    assert (dx.shape, dx.dtype.name) == (x.shape, "float32")
+    assert {k: (g.shape, g.dtype) for k, g in grads.items()} == {
+        k: (w.shape, w.dtype) for k, w in built.weights.items()
+    }
+
+
+def test_a_model_without_weights_has_gradients_for_x_alone(
+    rng: np.random.Generator,
+) -> None:
+    x = rng.normal(size=(3, 4, 5)).astype(np.float32)
+    model = gf.Sequential([layers.Dropout(0.5, seed=0), layers.Flatten()])
+    y, context = model.forward(x)
+    dx, grads = model.backward(np.ones_like(y), context)
+    assert grads == {}
+    np.testing.assert_array_equal(dx * x, y.reshape(x.shape))
+
+
+def test_a_context_of_a_model_is_good_for_one_backward_of_it() -> None:
+    x, _ = sine(20)
+    model, other = small(), small()
+    other.build(x.shape)
+    y, context = model.forward(x)
+    with pytest.raises(ValueError, match=r"context: .* another layer's forward"):
+        other.backward(y, context)
+    with pytest.raises(ValueError, match=r"context: .* another layer's forward"):
+        model.layers[-1].backward(y, context)
+    wrong: list[tuple[Any, type[Exception]]] = [
+        *((y[:1], ValueError), (y[:, 0], ValueError), (y[..., None], ValueError)),
+        *((y.astype(np.float64), TypeError), (y.tolist(), TypeError)),
+        (None, TypeError),
+    ]
+    for dy, error in wrong:
+        with pytest.raises(error, match=r"^dy: got"):
+            model.backward(dy, context)
+    model.backward(y, context)  # after all that, it still can
+    with pytest.raises(ValueError, match="context: already used"):
+        model.backward(y, context)
+    hidden, context_of_layer = model.layers[0].forward(x)
+    with pytest.raises(ValueError, match=r"context: .* another layer's forward"):
+        model.backward(hidden, context_of_layer)
+    for no_context in (None, 3, (x,), "context"):
+        with pytest.raises(TypeError, match="context: got"):
+            model.backward(y, no_context)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model: model.set_weights(model.weights),
+        lambda model: model.layers[0].set_weights(model.layers[0].weights),
+        lambda model: model.layers[3].writable_weights(),
+        lambda model: gf.optimizers.SGD(0.0).update(
+            model, {k: np.zeros_like(w) for k, w in model.weights.items()}
+        ),
+        lambda model: model.fit(*sine(20)),
+    ],
+    ids=["set_weights", "a layer's", "writable_weights", "update", "fit"],
+)
+def test_a_context_from_before_a_change_of_weights_is_refused(
+    change: Callable[[gf.Sequential], object],
+) -> None:
+    x, _ = sine(20)
+    model = small()
+    y, context = model.forward(x)
+    change(model)
+    with pytest.raises(ValueError, match="context: the weights have changed"):
+        model.backward(y, context)
+
+
+def test_forward_checks_x() -> None:
+    model = small()
+    for x, error in (
+        (np.zeros((6, 4)), TypeError),
+        (np.zeros((6, 4), np.float32), ValueError),
+        ([[[1.0]]], TypeError),
+        (None, TypeError),
+    ):
+        with pytest.raises(error, match=r"^x: got"):
+            model.forward(x)  # type: ignore[arg-type]
+    assert not model.built
+
+
 # Training
 
 

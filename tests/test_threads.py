@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -203,6 +204,65 @@ def test_a_sequence_in_pieces_has_the_same_bits_as_in_one(
     )
 
 
+# Many threads of Python's
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("rows", [3, 20])
+@pytest.mark.parametrize("kind", ["both", "stack", "low"])
+def test_threads_of_python_that_share_a_model_get_the_right_bits(
+    rng: np.random.Generator, kind: str, rows: int, threads: int
+) -> None:
+    def gru(units: int, memory: Any = "fast") -> grufast.layers.GRU:
+        return grufast.layers.GRU(units, return_sequences=True, memory=memory)
+
+    both = grufast.layers.Bidirectional
+    stacks: dict[str, list[Any]] = {
+        "both": [both(gru(40), "mul")],
+        "stack": [gru(32), gru(32), both(gru(20)), gru(9)],
+        "low": [gru(32, "low"), both(gru(20, "low"))],
+    }
+    grufast.set_num_threads(threads)
+    model = grufast.Sequential(stacks[kind], seed=0)
+    inputs = [
+        rng.normal(size=(rows, steps, 5)).astype(np.float32) for steps in (40, 7, 90)
+    ]
+
+    def infer(n: int) -> bytes:
+        return model(inputs[n % 3]).tobytes()
+
+    def train(n: int) -> bytes:
+        y, context = model.forward(inputs[n % 3])
+        dx, grads = model.backward(y, context)
+        return b"".join(a.tobytes() for a in (y, dx, *grads.values()))
+
+    def work(n: int) -> bytes:
+        return infer(n) if n % 2 else train(n)
+
+    expected = [work(n) for n in range(6)]
+    assert len(set(expected)) == 6
+    with ThreadPoolExecutor(4) as pool:
+        for n, result in enumerate(pool.map(work, range(60))):
+            assert result == expected[n % 6], n
+
+
+def test_the_first_call_may_come_from_many_threads(rng: np.random.Generator) -> None:
+    """It builds the layers, packs their weights and makes the native stack."""
+    x = rng.normal(size=(3, 20, 5)).astype(np.float32)
+
+    def new_model() -> grufast.Sequential:
+        gru = grufast.layers.GRU(30, return_sequences=True)
+        above = grufast.layers.Bidirectional(grufast.layers.GRU(20))
+        return grufast.Sequential([gru, above], seed=0)
+
+    expected = new_model()(x).tobytes()
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(20):
+            model = new_model()
+            calls = [pool.submit(model, x) for _ in range(4)]
+            assert {call.result().tobytes() for call in calls} == {expected}
+
+
 # Setting the number of threads
 
 
@@ -288,8 +348,24 @@ def test_a_bad_number_of_threads_in_the_environment_fails_the_import(
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_process_forked_after_use_computes_the_same_bits() -> None:
+@pytest.mark.parametrize("rows", [64, 3])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        "L.GRU(64, return_sequences=True, seed=0)",
+        "L.Bidirectional(L.GRU(64, return_sequences=True, seed=0))",
+        "grufast.Sequential([L.GRU(32, return_sequences=True)"
+        " for _ in range(3)], seed=0)",
+    ],
+    ids=["GRU", "Bidirectional", "stack"],
+)
+def test_a_process_forked_after_use_computes_the_same_bits(
+    layer: str, rows: int
+) -> None:
     done = run_python(
+        f"""
+layer, rows = {layer!r}, {rows}
+"""
         """
 import os
 import warnings
@@ -297,8 +373,9 @@ import grufast
 import numpy as np
 warnings.simplefilter("ignore", DeprecationWarning)  # fork beside threads: the point
 grufast.set_num_threads(3)
-layer = grufast.layers.GRU(64, return_sequences=True, seed=0)
-x = np.random.default_rng(0).normal(size=(64, 30, 16)).astype(np.float32)
+L = grufast.layers
+layer = eval(layer)
+x = np.random.default_rng(0).normal(size=(rows, 30, 16)).astype(np.float32)
 
 def results():
     y, context = layer.forward(x)

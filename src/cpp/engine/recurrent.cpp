@@ -516,6 +516,7 @@ void Recurrent<T>::BackwardRun::advance(Index steps) {
         Gates g = layer_.gates(pass_.gates + (rebuild ? chunk % 2 : chunk) * l.chunk_size,
                                pass_.batch, length, l.slots);
         if (rebuild && left_ == begin + length) {
+            team_.barrier();  // nobody reads the last chunk's other sequences any more
             StepForward<T> again = layer_.forward_steps(l, pass_.sequences, part_);
             again.sequence[0] += begin * l.state;
             again.save = true;

@@ -190,19 +190,26 @@ void Stack<T>::backward(const Backward& b, Workspace& w) const {
     // added at the end, so that the sum's order never changes.
     std::vector<Pass> passes(directions());
     std::vector<Sequence<T>> gradients(levels_.size()), beside(levels_.size());
+    // Followed at once by the level below, a level's gradients serve one level only.
+    const auto buffer = [&](std::size_t i) -> Buffer& {
+        return w.gradients[wave.threads > 1 ? i : i % 2];
+    };
+    const auto input = [&](std::size_t i) { return levels_[i][0]->input_size(); };
+    for (std::size_t i = 0; i < levels_.size(); ++i) {  // memory moves when it grows
+        const Index size = elements(b.steps, b.batch, input(i));
+        if (i > 0) reserve<T>(buffer(i), size);
+        if (levels_[i].size() > 1) reserve<T>(w.reversed, size);
+    }
     Sequence<const T> dy = b.dy;
     std::size_t n = directions();
     for (std::size_t i = levels_.size(); i-- > 0;) {
         const Level& level = levels_[i];
-        const Index input = level[0]->input_size();
-        const Index size = elements(b.steps, b.batch, input);
-        Buffer& buffer = w.gradients[wave.threads > 1 ? i : i % 2];
-        gradients[i] = i == 0 ? b.dx : time_major(reserve<T>(buffer, size), b.batch, input);
+        gradients[i] = i == 0 ? b.dx : time_major(data<T>(buffer(i)), b.batch, input(i));
         if (level.size() > 1 && gradients[i].data) {
-            beside[i] = time_major(reserve<T>(w.reversed, size), b.batch, input);
+            beside[i] = time_major(data<T>(w.reversed), b.batch, input(i));
         }
         Sequence<const T> x = b.x;
-        if (i > 0) x = constant(time_major(data<T>(w.outputs[i - 1]), b.batch, input));
+        if (i > 0) x = constant(time_major(data<T>(w.outputs[i - 1]), b.batch, input(i)));
         n -= level.size();
         Index first = 0;
         for (std::size_t d = 0; d < level.size(); ++d) {
@@ -259,7 +266,7 @@ void Stack<T>::backward(const Backward& b, Workspace& w) const {
                 for (Index row = 0; row < b.batch; ++row) {
                     T* sum = to.data + row * to.row + t * to.step;
                     const T* more = from.data + row * from.row + t * from.step;
-                    for (Index c = 0; c < levels_[i][0]->input_size(); ++c) sum[c] += more[c];
+                    for (Index c = 0; c < input(i); ++c) sum[c] += more[c];
                 }
             }
             team.barrier();
