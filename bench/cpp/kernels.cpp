@@ -55,7 +55,7 @@ struct Panels {
           bias(kSlots * units, 1.0),
           packed(weight.size()),
           out(layout.size(kPanels)) {
-        pack_panels(weight.begin(), units, k, {kBlocks, 0, kSlots}, layout.lanes,
+        pack_panels(*table, weight.begin(), units, k, {kBlocks, 0, kSlots}, {0, kPanels},
                     packed.begin());
     }
     void run() {
@@ -113,8 +113,8 @@ struct Strips {
           weight(this->k * columns, 1.0),
           packed(this->k * 5 * table->lanes),
           out(rows * columns) {
-        pack_strips(weight.begin(), units, columns, {kBlocks, 0, kSlots}, layout.lanes,
-                    packed.begin());
+        pack_strips(*table, weight.begin(), units, columns, {kBlocks, 0, kSlots},
+                    {0, (columns + table->lanes - 1) / table->lanes}, packed.begin());
     }
     void run() {
         const Index lanes = layout.lanes, tail = units % lanes;
@@ -231,7 +231,8 @@ struct Step {
           hidden(hidden),
           layout{table->lanes, rows,
                  save ? table->cells[kGru].info.slots : table->cells[kGru].info.input_slots} {
-        pack_panels(weight.begin(), hidden, hidden, slots_of_h(), lanes, packed.begin());
+        pack_panels(*table, weight.begin(), hidden, hidden, slots_of_h(),
+                    {0, (hidden + lanes - 1) / lanes}, packed.begin());
         std::copy(products.begin(), products.end(), slots.begin());
     }
     Slots slots_of_h() const { return {kernels.info.hh_block, stage.first_slot, stage.slots}; }
@@ -318,8 +319,8 @@ struct BackwardStep : Step<T> {
 
     BackwardStep(const KernelTable<T>* table, Index rows, Index hidden)
         : Step<T>(table, rows, hidden, true) {
-        pack_strips(this->weight.begin(), hidden, hidden, this->slots_of_h(), this->lanes,
-                    strips.begin());
+        pack_strips(*table, this->weight.begin(), hidden, hidden, this->slots_of_h(),
+                    {0, this->panels}, strips.begin());
         this->forward(true);
     }
     void run() {
