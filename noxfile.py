@@ -17,7 +17,17 @@ SOURCES = [
     str(p) for d in ("src/cpp", "bench/cpp") for p in sorted(Path(d).rglob("*.[ch]pp"))
 ]
 # Tests of the native module and of the layers on it: what the sanitizers should see.
-NATIVE_TESTS = ["core", "layer_gru", "dense", "inputs", "threads", "optimizers"]
+NATIVE_TESTS = [
+    "core",
+    "layer_gru",
+    "bidirectional",
+    "memory",
+    "stack",
+    "dense",
+    "inputs",
+    "threads",
+    "optimizers",
+]
 
 
 def project_group(name: str) -> list[str]:

@@ -64,7 +64,8 @@ class Recurrent {
 
   private:
     // How a call is cut. Either each part of the batch runs all steps alone, or, where the
-    // batch is small, each thread owns some units and all meet after every step.
+    // batch is small or the weights are large, each thread owns some units and all meet after
+    // every step.
     struct Plan {
         int parts;  // of the batch, or of the units
         bool by_units;

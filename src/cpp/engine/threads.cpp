@@ -38,6 +38,7 @@ std::atomic<int>& threads() {
 
 // When partners were last late: a hint for speed, of no consequence for results.
 std::atomic<double> busy_until{0}, busy_pause{0};
+std::atomic<int> late_calls{0};  // in a row
 std::atomic<bool> adaptive{true};
 
 double seconds_now() {
@@ -69,14 +70,20 @@ int threads_for(double operations) {
     return worth >= most ? most : static_cast<int>(worth);
 }
 
-// A partner that the scheduler left waiting shows up as waiting here. The next calls then do
-// without it, for longer each time, up to half a second; then another try is made.
+// A partner that the scheduler left waiting shows up as waiting here. When it happened in
+// several calls in a row, the next ones do without it, for longer each time, up to half a
+// second; then another try is made. One late call says little: after a pause partners have to
+// be woken.
 void note_waiting(Seconds waited, Seconds total) {
     constexpr double kLate = 200e-6, kFirstPause = 10e-3, kLongestPause = 0.5;
+    constexpr int kLateCalls = 3;
     if (!adaptive.load() || waited.count() < kLate || waited.count() < 0.3 * total.count()) {
+        if (late_calls.load() > 0) late_calls.store(0);
         if (busy_pause.load() > 0) busy_pause.store(0);
         return;
     }
+    if (late_calls.fetch_add(1) + 1 < kLateCalls) return;
+    late_calls.store(0);
     const double pause = std::clamp(2 * busy_pause.load(), kFirstPause, kLongestPause);
     busy_pause.store(pause);
     busy_until.store(seconds_now() + pause);
@@ -86,6 +93,7 @@ void set_adaptive(bool on) {
     adaptive.store(on);
     busy_until.store(0);
     busy_pause.store(0);
+    late_calls.store(0);
 }
 
 void mark_threads_used() {
