@@ -205,15 +205,20 @@ def load(path: Path) -> tuple[Record, list[Record]]:
 
 
 def best_times(records: Iterable[Record]) -> dict[tuple[str, Shape, str], Times]:
-    """Return figures by mode, shape and peer: medians of the samples of all rounds."""
-    samples: dict[tuple[str, Shape, str, int], list[float]] = {}
+    """Return figures by mode, shape and peer: medians of the samples of all rounds.
+
+    Rounds that say they were not ``placed`` on a core for each thread count only where
+    there is no other.
+    """
+    samples: dict[tuple[str, Shape, str, int], dict[bool, list[float]]] = {}
     for r in records:
         if "t" in r:
             key = (r["mode"], Shape.parse(r["shape"]), r["peer"], r["threads"])
-            samples.setdefault(key, []).extend(r["t"])
+            by_place = samples.setdefault(key, {True: [], False: []})
+            by_place[r.get("placed", True)] += r["t"]
     best: dict[tuple[str, Shape, str], Times] = {}
     for (mode, shape, peer, threads), t in samples.items():
-        times = Times(statistics.median(t), threads)
+        times = Times(statistics.median(t[True] or t[False]), threads)
         best[mode, shape, peer] = min(times, best.get((mode, shape, peer), times))
     return best
 
