@@ -1,7 +1,9 @@
 """The GRU layer against the oracle, and the rules of its weights and contexts."""
 
 import copy
+import gc
 import pickle
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -301,6 +303,20 @@ def test_set_weights_takes_what_weights_gave(rng: np.random.Generator) -> None:
     np.testing.assert_array_equal(other(case.x), one(case.x))
     one.set_weights(dict(reversed(list(one.weights.items()))))
     np.testing.assert_array_equal(other(case.x), one(case.x))
+
+
+def test_a_layer_and_its_memory_go_with_its_last_name() -> None:
+    layer = layers.GRU(4, seed=0)
+    x = np.zeros((2, 3, 1), np.float32)
+    y, context = layer.forward(x)
+    layer.backward(np.ones_like(y), context)
+    gone = weakref.ref(layer)
+    gc.disable()
+    try:
+        del layer, context
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,7 @@ THREADS = (2, 3, 7)
         (9, 300, 4, 31),
         (300, 5, 7, 40),
         (8, 12, 300, 15),
+        (9, 3, 4, 840),  # weights so large that threads share out the units
     ],
 )
 def test_the_number_of_threads_changes_no_bit_of_a_gru(

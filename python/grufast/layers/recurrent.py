@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -145,7 +146,9 @@ class RecurrentLayer(WeightedLayer):
 
     def __init__(self, dtype: object, initializer: object, seed: object) -> None:
         super().__init__(dtype, initializer, seed)
-        self._run = Run([self])
+        # No circle of references: the workspaces go when the layer goes.
+        own: Any = weakref.proxy(self)
+        self._run = Run([own])
 
     @property
     @abstractmethod

@@ -36,6 +36,29 @@ bool takes_part(const Team& team, std::size_t directions, std::size_t d) {
     return directions == 1 || team.size == 1 || team.group(2) == static_cast<int>(d);
 }
 
+// A thread's part of a wavefront: the passes of the layers it owns, a piece of the steps at a
+// time, behind the thread that owns the layers before them; upwards through the stack or down.
+template <class Run, class Pass, class Mine>
+void follow(const Team& team, Meeting& followers, const std::vector<Pass>& passes,
+            std::vector<std::optional<Run>>& runs, const Mine& mine, Index piece, bool up) {
+    Team alone = team.alone();
+    const Index steps = passes.front().steps;
+    const int before = team.index + (up ? -1 : 1);
+    const auto each = [&](const auto& f) {
+        for (std::size_t n = 0; n < passes.size(); ++n) {
+            const std::size_t i = up ? n : passes.size() - 1 - n;
+            if (mine(i)) f(i);
+        }
+    };
+    each([&](std::size_t i) { runs[i].emplace(passes[i], alone); });
+    for (Index t = 0, round = 1; t < steps; t += piece, ++round) {
+        if (before >= 0 && before < team.size) followers.wait_for(before, round);
+        each([&](std::size_t i) { runs[i]->advance(std::min(piece, steps - t)); });
+        followers.arrive(team.index, round);
+    }
+    each([&](std::size_t i) { runs[i]->finish(); });
+}
+
 }  // namespace
 
 std::size_t Workspace::size() const {
@@ -81,12 +104,11 @@ typename Stack<T>::Wave Stack<T>::wave(Index batch, Index steps, int threads) co
     const Wave none = {1, steps};
     const int most = std::min(threads, static_cast<int>(levels_.size()));
     if (most == 1 || !is_small(batch)) return none;
-    double total = 0, alone = 0;  // time with each layer's units shared out
+    double alone = 0;  // time with each layer's units shared out
     std::vector<double> share(static_cast<std::size_t>(most));
     for (std::size_t i = 0; i < levels_.size(); ++i) {
         if (levels_[i].size() > 1) return none;
         const double work = levels_[i][0]->operations();
-        total += work;
         alone += work / levels_[i][0]->unit_parts(batch, threads);
         share[static_cast<std::size_t>(owner(i, most))] += work;
     }
@@ -95,7 +117,7 @@ typename Stack<T>::Wave Stack<T>::wave(Index batch, Index steps, int threads) co
     const double behind = static_cast<double>(most - 1) * static_cast<double>(piece);
     const double time = *std::max_element(share.begin(), share.end()) *
                         (1 + behind / static_cast<double>(std::max<Index>(steps, 1)));
-    return time < alone && total > 0 ? Wave{most, piece} : none;
+    return time < alone ? Wave{most, piece} : none;
 }
 
 template <class T>
@@ -135,21 +157,8 @@ void Stack<T>::forward(const Forward& f, Keep keep, Workspace& w) const {
     Meeting halves[2], followers;
     parallel(wave.threads > 1 ? wave.threads : threads, [&](Team& team) {
         if (wave.threads > 1 && team.size == wave.threads) {
-            Team alone = team.alone();
             const auto mine = [&](std::size_t i) { return owner(i, team.size) == team.index; };
-            for (std::size_t i = 0; i < runs.size(); ++i) {
-                if (mine(i)) runs[i].emplace(passes[i], alone);
-            }
-            for (Index t = 0, piece = 1; t < f.steps; t += wave.steps, ++piece) {
-                if (team.index > 0) followers.wait_for(team.index - 1, piece);
-                for (std::size_t i = 0; i < runs.size(); ++i) {
-                    if (mine(i)) runs[i]->advance(std::min(wave.steps, f.steps - t));
-                }
-                followers.arrive(team.index, piece);
-            }
-            for (std::size_t i = 0; i < runs.size(); ++i) {
-                if (mine(i)) runs[i]->finish();
-            }
+            follow(team, followers, passes, runs, mine, wave.steps, true);
             return;
         }
         Team half = team.split(2, halves);
@@ -185,7 +194,7 @@ void Stack<T>::backward(const Backward& b, Workspace& w) const {
     w.kinds.clear();
     const int threads = threads_for(3 * operations(b.batch, b.steps));
     const Wave wave = this->wave(b.batch, b.steps, threads);
-    w.gradients.resize(std::max(w.gradients.size(), levels_.size() + 2));
+    w.gradients.resize(std::max(w.gradients.size(), levels_.size()));
     // Each level's gradients for its input; of two directions the second's come beside and are
     // added at the end, so that the sum's order never changes.
     std::vector<Pass> passes(directions());
@@ -198,7 +207,7 @@ void Stack<T>::backward(const Backward& b, Workspace& w) const {
     for (std::size_t i = 0; i < levels_.size(); ++i) {  // memory moves when it grows
         const Index size = elements(b.steps, b.batch, input(i));
         if (i > 0) reserve<T>(buffer(i), size);
-        if (levels_[i].size() > 1) reserve<T>(w.reversed, size);
+        if (levels_[i].size() > 1 && (i > 0 || b.dx.data)) reserve<T>(w.reversed, size);
     }
     Sequence<const T> dy = b.dy;
     std::size_t n = directions();
@@ -230,21 +239,8 @@ void Stack<T>::backward(const Backward& b, Workspace& w) const {
     Meeting halves[2], followers;
     parallel(wave.threads > 1 ? wave.threads : threads, [&](Team& team) {
         if (wave.threads > 1 && team.size == wave.threads) {
-            Team alone = team.alone();
             const auto mine = [&](std::size_t i) { return owner(i, team.size) == team.index; };
-            for (std::size_t i = 0; i < runs.size(); ++i) {
-                if (mine(i)) runs[i].emplace(passes[i], alone);
-            }
-            for (Index left = b.steps, piece = 1; left > 0; left -= wave.steps, ++piece) {
-                if (team.index + 1 < team.size) followers.wait_for(team.index + 1, piece);
-                for (std::size_t i = runs.size(); i-- > 0;) {
-                    if (mine(i)) runs[i]->advance(std::min(wave.steps, left));
-                }
-                followers.arrive(team.index, piece);
-            }
-            for (std::size_t i = 0; i < runs.size(); ++i) {
-                if (mine(i)) runs[i]->finish();
-            }
+            follow(team, followers, passes, runs, mine, wave.steps, false);
             return;
         }
         Team half = team.split(2, halves);

@@ -26,7 +26,7 @@ static constexpr int odd_strip(Index vectors) {
     return vectors % 2 == 0 ? 0 : vectors == 1 ? 1 : 3;
 }
 static constexpr int strip_width(Index vectors_left) {
-    return vectors_left == 1 || vectors_left == 3 ? static_cast<int>(vectors_left) : 2;
+    return vectors_left == odd_strip(vectors_left) ? odd_strip(vectors_left) : 2;
 }
 
 // One recurrent product within a step: slots [first_slot, first_slot + slots) take weight_hh
