@@ -108,8 +108,8 @@ class StackCalls {
 
     // -> y or None, the last states
     std::pair<py::object, std::vector<py::array_t<T>>> forward(
-        const py::object& x_object, const std::vector<py::object>& first_objects, bool sequences,
-        Keep keep, Workspace& workspace, const Options& options) const {
+        const py::object& x_object, const std::vector<py::object>& first_objects,
+        bool sequences, Keep keep, Workspace& workspace, const Options& options) const {
         const py::array x = checked<T>(x_object, "x", {-1, -1, input_size()});
         const Index B = x.shape(0), steps = x.shape(1);
         typename Stack<T>::Forward f{};
@@ -138,16 +138,15 @@ class StackCalls {
             Regular regular{};
             f.recurrent_mask.push_back(nullptr);
             if (!options.recurrent_masks.is_none()) {
-                const py::object mask =
-                    py::cast<py::list>(options.recurrent_masks)[direction];
+                const py::object mask = py::cast<py::list>(options.recurrent_masks)[direction];
                 f.recurrent_mask.back() = optional(mask, "recurrent_mask", {B, H}, masks);
                 regular.masked = f.recurrent_mask.back() != nullptr;
             }
             if (!options.zones.is_none()) {
                 set_zone(py::cast<py::list>(options.zones)[direction], layer.info(), regular);
             }
-            const bool special = regular.masked || regular.zone_rate[0] > 0 ||
-                                 regular.zone_rate[1] > 0;
+            const bool special =
+                regular.masked || regular.zone_rate[0] > 0 || regular.zone_rate[1] > 0;
             if (special && !layer.info().separate) {
                 throw py::value_error(std::string("cell: ") + layer.info().name +
                                       " takes neither recurrent masks nor zones");
@@ -719,9 +718,8 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
                bool sequences, Workspace& workspace, const std::string& keep,
                py::object lengths, py::object mask, py::object resets, bool repeat,
                py::object recurrent_masks, py::object zones) {
-                return stack.forward(
-                    std::move(x), h0, sequences, workspace, keep,
-                    {lengths, mask, resets, repeat, recurrent_masks, zones});
+                return stack.forward(std::move(x), h0, sequences, workspace, keep,
+                                     {lengths, mask, resets, repeat, recurrent_masks, zones});
             },
             py::arg("x"), py::arg("h0"), py::arg("sequences"), py::arg("workspace"),
             py::arg("keep"), py::arg("lengths") = py::none(), py::arg("mask") = py::none(),

@@ -81,7 +81,8 @@ void Recurrent<T>::pack(const Weights<const T*>& weights) {
         pack_strips(table_, weights.weight_ih, hidden_, input_, inputs,
                     strip_share(team.index, team.size, columns), ih_strips);
         for (int s = 0; s < cell.stages; ++s) {
-            pack_panels(table_, weights.weight_hh, hidden_, hidden_, slots[s], panels, hh_panels[s]);
+            pack_panels(table_, weights.weight_hh, hidden_, hidden_, slots[s], panels,
+                        hh_panels[s]);
             pack_strips(table_, weights.weight_hh, hidden_, hidden_, slots[s],
                         strip_share(team.index, team.size, panels_), hh_strips[s]);
         }
@@ -111,8 +112,7 @@ void Recurrent<T>::pack(const Weights<const T*>& weights) {
 
 template <class T>
 double Recurrent<T>::operations() const {
-    return 2.0 *
-           static_cast<double>(info().ih_blocks * input_ + info().hh_blocks * hidden_) *
+    return 2.0 * static_cast<double>(info().ih_blocks * input_ + info().hh_blocks * hidden_) *
            static_cast<double>(hidden_);
 }
 
@@ -739,8 +739,8 @@ void Recurrent<T>::BackwardRun::take_output_gradient(Index t, Index rows) {
         T* carry = step_.carry[0] + i * step_.carry_row;
         Index time = s.time(b, t, pass_.backwards);
         const Index stop = pass_.fill != Fill::kRepeat ? time + ahead
-                           : t + 1 < s.length(b) ? s.time(b, t + 1, pass_.backwards)
-                                                    : last;
+                           : t + 1 < s.length(b)       ? s.time(b, t + 1, pass_.backwards)
+                                                       : last;
         for (; time != stop; time += ahead) {
             const T* from = dy.data + s.row(b) * dy.row + time * dy.step;
             for (Index u = first; u < end; ++u) carry[u] += from[u];
@@ -830,9 +830,8 @@ void Recurrent<T>::BackwardRun::add_weight_gradients(Range steps, const Gates& g
         }
         return;
     }
-    const T* gathered =
-        pass_.gathered + steps.begin / pass_.layout.chunk_steps % 2 * pass_.layout.chunk_steps *
-                             B * C;
+    const T* gathered = pass_.gathered + steps.begin / pass_.layout.chunk_steps % 2 *
+                                             pass_.layout.chunk_steps * B * C;
     Gates step = g;
     for (Index i = 0; i < length; ++i, step.data += g.step) {
         const Index t = steps.begin + i, rows = pass_.selection->active(t);
@@ -842,13 +841,13 @@ void Recurrent<T>::BackwardRun::add_weight_gradients(Range steps, const Gates& g
     }
 }
 
-// The products of a run of gate gradients, of `rows` rows in all, with what their slots took: x,
-// in `outer` runs of rows, and the sequences from time t; those that only a chunk of was kept,
-// from time `in_chunk`.
+// The products of a run of gate gradients, of `rows` rows in all, with what their slots took:
+// x, in `outer` runs of rows, and the sequences from time t; those that only a chunk of was
+// kept, from time `in_chunk`.
 template <class T>
-void Recurrent<T>::BackwardRun::add_products(const Gates& g, Index t, Index in_chunk, Index rows,
-                                             const Sequence<const T>& x, Index outer_runs,
-                                             bool accumulate) {
+void Recurrent<T>::BackwardRun::add_products(const Gates& g, Index t, Index in_chunk,
+                                             Index rows, const Sequence<const T>& x,
+                                             Index outer_runs, bool accumulate) {
     const CellInfo& cell = layer_.info();
     const Layout& l = pass_.layout;
     const Index lanes = layer_.table_.lanes;
@@ -931,9 +930,9 @@ void Recurrent<T>::BackwardRun::set_input_gradient(Range steps, const Gates& g) 
             p.columns = layer_.input_;
             layer_.table_.gemm_strips(p);
             for (Index b = 0; b < rows; ++b, out += layer_.input_) {
-                std::copy_n(out, layer_.input_,
-                            dx.data + s.row(b) * dx.row +
-                                s.time(b, t, pass_.backwards) * dx.step);
+                std::copy_n(
+                    out, layer_.input_,
+                    dx.data + s.row(b) * dx.row + s.time(b, t, pass_.backwards) * dx.step);
             }
         }
         return;
@@ -987,8 +986,8 @@ void Recurrent<T>::BackwardRun::gather(Range steps) {
     const Index step = pass_.batch * layer_.input_;
     T* to = pass_.gathered + chunk % 2 * pass_.layout.chunk_steps * step;
     const bool shared = pass_.plan.by_units;
-    const Range mine = shared ? team_.share(steps.end - steps.begin)
-                              : Range{0, steps.end - steps.begin};
+    const Range mine =
+        shared ? team_.share(steps.end - steps.begin) : Range{0, steps.end - steps.begin};
     const Part rows = shared ? Part{{0, pass_.batch}, 1, {}} : part_;
     for (Index i = mine.begin; i < mine.end; ++i) {
         layer_.gather(pass_, pass_.x, rows, steps.begin + i, to + i * step);
@@ -1016,6 +1015,8 @@ void Recurrent<T>::BackwardRun::advance(Index steps) {
         if (!meet_) team_.barrier();  // every row's gate gradients are there
         if (now.begin == begin) add_weight_gradients({begin, begin + length}, g);
         if (pass_.dx.data) set_input_gradient(now, first);
+        // divert() is about to put gradients of this chunk aside, which others still read.
+        if (pass_.selection && pass_.selection->has_resets()) team_.barrier();
         left_ = now.begin;
     }
 }
@@ -1078,7 +1079,7 @@ void Recurrent<T>::BackwardRun::sum_row_parameters(Range panels) {
     const CellInfo& cell = layer_.info();
     const Index lanes = layer_.table_.lanes;
     RowSum<T> sum{};
-    sum.g_row = step_.dparameters_row;
+    sum.g_row = layer_.padded_ * (cell.parameters + cell.slots);
     sum.g_panel = (cell.parameters + cell.slots) * lanes;
     sum.rows = pass_.batch;
     sum.panel_begin = panels.begin;
@@ -1133,8 +1134,8 @@ template <class T>
 void Recurrent<T>::Stream::reset(const T* state) {
     step_.first = 0;
     for (int s = 0; s < kernels_.info.states; ++s) {
-        copy_padded(state ? state + s * step_.hidden : nullptr, step_.sequence[s],
-                    step_.hidden, step_.sequence_row);
+        copy_padded(state ? state + s * step_.hidden : nullptr, step_.sequence[s], step_.hidden,
+                    step_.sequence_row);
     }
 }
 

@@ -211,9 +211,9 @@ class Recurrent {
     class Stream {
       public:
         explicit Stream(const Recurrent& layer);
-        void reset(const T* states);        // [states][H]; null: zero
-        void step(const T* x, T* out);      // [C] -> [H], the new state
-        const T* state(int index) const;    // [H]
+        void reset(const T* states);      // [states][H]; null: zero
+        void step(const T* x, T* out);    // [C] -> [H], the new state
+        const T* state(int index) const;  // [H]
 
       private:
         Buffer slots_, sequences_;

@@ -25,7 +25,7 @@ class Selection {
     Index steps() const {  // of the longest row
         return row_.empty() ? times_ : static_cast<Index>(active_.size());
     }
-    Index times() const { return times_; }                              // the caller's steps
+    Index times() const { return times_; }                  // the caller's steps
     Index row(Index b) const { return at(row_, b); }        // the caller's row
     Index length(Index b) const { return at(length_, b); }  // its steps
     Index active(Index t) const { return at(active_, t); }  // rows that have a step t

@@ -39,7 +39,7 @@ struct Workspace {
     Selection selection;
     Fill fill = Fill::kZero;
     std::vector<Regular> regular;  // of each direction
-    std::mutex mutex;  // held during a call: two at once are an error, not a crash
+    std::mutex mutex;              // held during a call: two at once are an error, not a crash
 
     std::size_t size() const;
 };

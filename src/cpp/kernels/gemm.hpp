@@ -21,10 +21,9 @@ GRUFAST_INLINE void gemm_panels_of(const PanelGemm<T>& g) {
 #pragma GCC unroll 16
                 for (int j = 0; j < P * N; ++j) {
                     const int p = j / N, slot = j % N;
-                    const T* init =
-                        slot < g.accumulate
-                            ? out + p * g.out_panel + r * g.out_row + slot * lanes
-                            : bias + p * g.bias_panel + slot * lanes;
+                    const T* init = slot < g.accumulate
+                                        ? out + p * g.out_panel + r * g.out_row + slot * lanes
+                                        : bias + p * g.bias_panel + slot * lanes;
                     acc.v[r][j] = load<T>(init);
                 }
             }

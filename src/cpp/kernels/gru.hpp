@@ -28,23 +28,22 @@ GRUFAST_INLINE GruGradients<T> gru_gradients(Vec<T> dh, Activated<T> n, Activate
 // one buffer.
 template <class A, bool kSeparate>
 struct GruOf {
-    static constexpr CellInfo info = {
-        kSeparate ? "gru_chosen" : "gru",
-        3,
-        3,
-        4,
-        3,
-        {2, 0, 1, -1},
-        {-1, 0, 1, 2},
-        1,
-        {{1, 3, 0, 0}},
-        1,
-        1,
-        0,
-        0,
-        {},
-        kSeparate,
-        false};
+    static constexpr CellInfo info = {kSeparate ? "gru_chosen" : "gru",
+                                      3,
+                                      3,
+                                      4,
+                                      3,
+                                      {2, 0, 1, -1},
+                                      {-1, 0, 1, 2},
+                                      1,
+                                      {{1, 3, 0, 0}},
+                                      1,
+                                      1,
+                                      0,
+                                      0,
+                                      {},
+                                      kSeparate,
+                                      false};
     static constexpr int back[] = {0};
 
     template <int S, class T>

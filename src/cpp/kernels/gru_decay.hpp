@@ -15,23 +15,22 @@ namespace {
 
 // Slots: n, r, z, d. Sequence 1 is h^, sequence 2 is r h^.
 struct GruDecay {
-    static constexpr CellInfo info = {
-        "gru_decay",
-        4,
-        3,
-        4,
-        4,
-        {2, 0, 1, 3},
-        {2, 0, 1, -1},
-        3,
-        {{0, 0, 0, 0}, {1, 2, 1, 1}, {0, 1, 2, 1}},
-        3,
-        1,
-        0,
-        0,
-        {},
-        true,
-        false};
+    static constexpr CellInfo info = {"gru_decay",
+                                      4,
+                                      3,
+                                      4,
+                                      4,
+                                      {2, 0, 1, 3},
+                                      {2, 0, 1, -1},
+                                      3,
+                                      {{0, 0, 0, 0}, {1, 2, 1, 1}, {0, 1, 2, 1}},
+                                      3,
+                                      1,
+                                      0,
+                                      0,
+                                      {},
+                                      true,
+                                      false};
     static constexpr int back[] = {-1, 2, 1};
     using A = Usual;
 

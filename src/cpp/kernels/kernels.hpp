@@ -179,9 +179,9 @@ struct StepForward {
     Index slots_panel, slots_row, slots_step;
     T* sequence[kMaxSequences];  // at time t: sequence + ((first + t) & mask) * sequence_step
     Index sequence_row, sequence_step, first, mask[kMaxSequences];
-    const T* weight[kMaxStages];  // [panel][k][slots of the stage][lanes]
-    const T* bias;                // [panel][slots][lanes]; read where a slot takes no x
-    const T* parameters;          // [panel][parameters][lanes]
+    const T* weight[kMaxStages];   // [panel][k][slots of the stage][lanes]
+    const T* bias;                 // [panel][slots][lanes]; read where a slot takes no x
+    const T* parameters;           // [panel][parameters][lanes]
     const Activation* activation;  // of the candidate (or state), of the gates
     T* y;                          // null: not wanted
     Index y_row, y_step;

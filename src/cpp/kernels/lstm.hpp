@@ -13,28 +13,28 @@
 namespace grufast {
 namespace {
 
-// Slots: i, f, g, o. Sequence 1 is c.
+// Slots: i, f, g, o. Sequence 1 is c; with peepholes sequence 2 is c' as o sees it, before
+// zoneout or a reset changes the state.
 template <class A, bool kPeephole, bool kSeparate>
 struct LstmOf {
-    static constexpr CellInfo info = {
-        kPeephole   ? "lstm_peephole"
-        : kSeparate ? "lstm_chosen"
-                    : "lstm",
-        4,
-        4,
-        4,
-        4,
-        {0, 1, 2, 3},
-        {0, 1, 2, 3},
-        1,
-        {{0, 4, 0, 0}},
-        2,
-        2,
-        kPeephole ? 3 : 0,
-        kPeephole ? 3 : 0,
-        {{0, 1, 0}, {1, 1, 0}, {3, 1, 1}},
-        kSeparate,
-        false};
+    static constexpr CellInfo info = {kPeephole   ? "lstm_peephole"
+                                      : kSeparate ? "lstm_chosen"
+                                                  : "lstm",
+                                      4,
+                                      4,
+                                      4,
+                                      4,
+                                      {0, 1, 2, 3},
+                                      {0, 1, 2, 3},
+                                      1,
+                                      {{0, 4, 0, 0}},
+                                      kPeephole ? 3 : 2,
+                                      2,
+                                      kPeephole ? 3 : 0,
+                                      kPeephole ? 3 : 0,
+                                      {{0, 1, 0}, {1, 1, 0}, {3, 2, 1}},
+                                      kSeparate,
+                                      false};
     static constexpr int back[] = {0};
 
     template <int S, class T>
@@ -63,6 +63,7 @@ struct LstmOf {
             c_new = fma(f, c, i * g);
         }
         store<T>(u.after[1], c_new);
+        if constexpr (kPeephole) store<T>(u.after[2], c_new);
         store<T>(u.after[0], o * A::template state<T>(which, c_new));
         if (save) {
             store<T>(u.slots, A::template saved<T>(a_i, i));

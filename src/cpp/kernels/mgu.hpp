@@ -13,8 +13,8 @@ namespace {
 // Slots: n, f, and a place for dh (n - h) in backward. Sequence 1 is f h.
 struct Mgu {
     static constexpr CellInfo info = {
-        "mgu", 2, 2, 3,  2,    {1, 0, -1}, {1, 0, -1}, 2, {{1, 1, 0, 0}, {0, 1, 1, 1}}, 2, 1, 0,
-        0,     {}, true, false};
+        "mgu", 2, 2, 3, 2,  {1, 0, -1}, {1, 0, -1}, 2, {{1, 1, 0, 0}, {0, 1, 1, 1}},
+        2,     1, 0, 0, {}, true,       false};
     static constexpr int back[] = {0, 1};
     using A = Chosen;
 

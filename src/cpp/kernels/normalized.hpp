@@ -65,8 +65,7 @@ struct Normalized {
         for (Index u = 0; u < hidden; u += lanes) {
             const Vec<T> units = load_part<T>(ones, hidden - u);  // not what fills the vector
             for (int s = 0; s < count; ++s) {
-                const Vec<T> v =
-                    (load<T>(slots + u / lanes * panel + s * lanes) - all) * units;
+                const Vec<T> v = (load<T>(slots + u / lanes * panel + s * lanes) - all) * units;
                 squares = fma(v, v, squares);
             }
         }

@@ -83,9 +83,8 @@ GRUFAST_INLINE void forward_tile(const StepForward<T>& f, Index t, Index panel, 
             }
         }
     }
-    const T* operand =
-        f.sequence[stage.operand] + at_time(f, stage.operand, t + stage.offset) +
-        row * f.sequence_row;
+    const T* operand = f.sequence[stage.operand] + at_time(f, stage.operand, t + stage.offset) +
+                       row * f.sequence_row;
     const Index panel_weights = f.hidden * N * lanes;
     const T* weight = f.weight[S] + panel * panel_weights;
     const Index tiles = f.rows / R;
@@ -127,8 +126,8 @@ void forward_product(const StepForward<T>& f, Index t) noexcept {
     g.weight = f.weight[S] + f.panel_begin * f.hidden * N * lanes;
     g.bias_panel = Cell::info.slots * lanes;
     g.bias = f.bias + f.panel_begin * g.bias_panel + stage.first_slot * lanes;
-    g.out = f.slots + f.panel_begin * f.slots_panel + t * f.slots_step +
-            stage.first_slot * lanes;
+    g.out =
+        f.slots + f.panel_begin * f.slots_panel + t * f.slots_step + stage.first_slot * lanes;
     g.out_panel = f.slots_panel;
     g.out_row = f.slots_row;
     g.rows = f.rows;
@@ -167,12 +166,12 @@ void forward_stage(const StepForward<T>& f, Index t) noexcept {
         if constexpr (Cell::info.stage[S].slots > 0) forward_product<Cell, T, S>(f, t);
         return forward_formula<Cell, T, S>(f, t);
     } else
-    for_panel_tiles<kTileRows<Cell::info.stage[S].slots>, Cell::info.stage[S].slots == 1>(
-        f.rows, f.panel_begin, f.panel_end, ((f.first + t) & 1) != 0,
-        [&](auto rows, auto panels, Index panel, Index row) {
-            forward_tile<Cell, T, S, decltype(rows)::value, decltype(panels)::value>(
-                f, t, panel, row);
-        });
+        for_panel_tiles<kTileRows<Cell::info.stage[S].slots>, Cell::info.stage[S].slots == 1>(
+            f.rows, f.panel_begin, f.panel_end, ((f.first + t) & 1) != 0,
+            [&](auto rows, auto panels, Index panel, Index row) {
+                forward_tile<Cell, T, S, decltype(rows)::value, decltype(panels)::value>(
+                    f, t, panel, row);
+            });
 }
 
 template <class Cell, class T, int S>
@@ -282,8 +281,7 @@ GRUFAST_INLINE void backward_tile(const StepBackward<T>& b, Index t,
             if (block >= R) return;
 #pragma GCC unroll 16
             for (int j = 0; j < P * N; ++j) {
-                const BackwardUnit<T> u =
-                    backward_unit<Cell, T>(b, t, vector + j, row + block);
+                const BackwardUnit<T> u = backward_unit<Cell, T>(b, t, vector + j, row + block);
 #pragma GCC unroll 16
                 for (int s = 0; s < Cell::info.slots; ++s)
                     __builtin_prefetch(u.slots + s * lanes);
@@ -303,8 +301,8 @@ GRUFAST_INLINE void backward_tile(const StepBackward<T>& b, Index t,
     }
 }
 
-// The gradients that backward stage S multiplies: of the next step in stage 0, else of this one.
-// No data: none.
+// The gradients that backward stage S multiplies: of the next step in stage 0, else of this
+// one. No data: none.
 template <class Cell, class T, int S>
 GRUFAST_INLINE BlockedRows<T> multiplied(const StepBackward<T>& b, Index t) {
     constexpr Stage stage = Cell::info.stage[Cell::back[S]];
@@ -373,9 +371,9 @@ void backward_apart(const StepBackward<T>& b, Index t) noexcept {
             for (Index row = 0; row < b.rows; ++row) {
                 for (Index i = column; i < column + g.columns; i += lanes) {
                     const Index unit = row * b.carry_row + i;
-                    store<T>(received + unit, fma(load<T>(product + unit),
-                                                  load<T>(b.row_mask + unit),
-                                                  load<T>(received + unit)));
+                    store<T>(received + unit,
+                             fma(load<T>(product + unit), load<T>(b.row_mask + unit),
+                                 load<T>(received + unit)));
                 }
             }
         }
@@ -404,22 +402,22 @@ void backward_stage(const StepBackward<T>& b, Index t) noexcept {
     if constexpr (Cell::info.separate) {
         return backward_apart<Cell, T, S>(b, t);
     } else {
-    const BlockedRows<T> gates = multiplied<Cell, T, S>(b, t);
-    const BlockedRows<T>* product = gates.data ? &gates : nullptr;
-    const auto strips = [&](auto n, Index vector, Index count) {
-        constexpr int N = decltype(n)::value;
-        for_panel_tiles<kTileRows<N>, false>(
-            b.rows, 0, count, ((b.first + t) & 1) != 0,
-            [&](auto rows, auto panels, Index strip, Index row) {
-                backward_tile<Cell, T, S, decltype(rows)::value, decltype(panels)::value, N>(
-                    b, t, product, vector + strip * N, row);
-            });
-    };
-    const Index last = b.vector_end == b.vectors ? odd_strip(b.vectors) : 0;
-    const Index twos = (b.vector_end - last - b.vector_begin) / 2;
-    strips(Constant<2>{}, b.vector_begin, twos);
-    if (last == 1) strips(Constant<1>{}, b.vector_end - 1, 1);
-    if (last == 3) strips(Constant<3>{}, b.vector_end - 3, 1);
+        const BlockedRows<T> gates = multiplied<Cell, T, S>(b, t);
+        const BlockedRows<T>* product = gates.data ? &gates : nullptr;
+        const auto strips = [&](auto n, Index vector, Index count) {
+            constexpr int N = decltype(n)::value;
+            for_panel_tiles<kTileRows<N>, false>(
+                b.rows, 0, count, ((b.first + t) & 1) != 0,
+                [&](auto rows, auto panels, Index strip, Index row) {
+                    backward_tile<Cell, T, S, decltype(rows)::value, decltype(panels)::value,
+                                  N>(b, t, product, vector + strip * N, row);
+                });
+        };
+        const Index last = b.vector_end == b.vectors ? odd_strip(b.vectors) : 0;
+        const Index twos = (b.vector_end - last - b.vector_begin) / 2;
+        strips(Constant<2>{}, b.vector_begin, twos);
+        if (last == 1) strips(Constant<1>{}, b.vector_end - 1, 1);
+        if (last == 3) strips(Constant<3>{}, b.vector_end - 3, 1);
     }
 }
 

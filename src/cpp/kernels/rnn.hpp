@@ -20,8 +20,8 @@ GRUFAST_INLINE void activate_unit(Activation which, Vec<T> a, T* out, T* slot, b
 }
 
 struct SimpleRnn {
-    static constexpr CellInfo info = {"simple_rnn", 1, 1, 1, 1, {0},   {0},  1,
-                                      {{0, 1, 0, 0}}, 1, 1, 0, 0, {}, true, false};
+    static constexpr CellInfo info = {"simple_rnn",   1, 1, 1, 1, {0}, {0},  1,
+                                      {{0, 1, 0, 0}}, 1, 1, 0, 0, {},  true, false};
     static constexpr int back[] = {0};
 
     template <int S, class T>
@@ -37,8 +37,8 @@ struct SimpleRnn {
 
 struct Jordan {
     static constexpr CellInfo info = {
-        "jordan", 1, 2, 2,  1,    {0, -1}, {0, 1}, 2, {{0, 1, 0, 0}, {1, 1, 1, 1}}, 2, 1, 0,
-        0,        {}, true, false};
+        "jordan", 1, 2, 2, 1,  {0, -1}, {0, 1}, 2, {{0, 1, 0, 0}, {1, 1, 1, 1}},
+        2,        1, 0, 0, {}, true,    false};
     static constexpr int back[] = {0, 1};
 
     template <int S, class T>

@@ -82,7 +82,8 @@ GRUFAST_INLINE void for_row_tiles(Index rows, const F& f) {
 
 // Cuts rows x panels into tiles, panels outside: f(Constant<rows>, Constant<panels>, first
 // panel, first row). One or two rows alone have too few accumulators to hide the FMA's latency,
-// so they take two panels at a time; so do all rows where a panel is one vector wide (`Narrow`).
+// so they take two panels at a time; so do all rows where a panel is one vector wide
+// (`Narrow`).
 //
 // Backwards, few rows take the last panels first: where every other step does, the weights that
 // a step used last are still near when the next one begins. A single row at H = 512 gains 29 %
@@ -98,7 +99,7 @@ GRUFAST_INLINE void for_panel_tiles(Index rows, Index begin, Index end, bool bac
         const Index count = first + together <= end ? together : 1;
         if (Narrow && count == 2) {
             for (Index row = 0; row < full; row += Max)
-                f(Constant<Max>{}, Constant<Narrow ? 2 : 1>{}, first, row);
+                f(Constant<Max>{}, Constant < Narrow ? 2 : 1 > {}, first, row);
         } else {
             for (Index panel = first; panel < first + count; ++panel) {
                 for (Index row = 0; row < full; row += Max)
