@@ -167,7 +167,19 @@ struct CellKernels {
 
 enum CellId : int { kGru, kGruResetBefore, kCellCount };
 
-enum Activation : int { kLinear, kTanh, kSigmoid, kRelu, kActivationCount };
+enum Activation : int {
+    kLinear,
+    kTanh,
+    kSigmoid,
+    kRelu,
+    kHardSigmoid,
+    kSoftsign,
+    kElu,
+    kGelu,
+    kSwish,
+    kSoftplus,
+    kActivationCount
+};
 
 template <class T>
 struct Sgd {
