@@ -240,13 +240,10 @@ def test_slopes_are_accurate_over_the_whole_range(
     layer = layers.Activation(activation)
     _, context = layer.forward(a)
     dx, _ = layer.backward(np.ones_like(a), context)
-    # By complex step, and by its limits where that would overflow.
-    step = np.longdouble(1e-300)
-    near = np.clip(a.astype(np.longdouble), -50, 50)
-    if activation in ("linear", "softsign"):
-        near = np.clip(a.astype(np.longdouble), -1e30, 1e30)
-    f = reference.ACTIVATIONS[activation].f
-    exact = f(near + 1j * step).imag / step
+    wide = a.astype(np.longdouble)
+    if activation in ("gelu", "swish"):  # their limits, without 0 times infinity
+        wide = np.clip(wide, -50, 50)
+    exact = reference.ACTIVATIONS[activation].derivative(wide)
     error = np.abs(dx - exact)
     assert error.max() <= 10 * info.eps, (a[error.argmax()], error.max() / info.eps)
 
@@ -262,7 +259,7 @@ def test_slopes_at_infinity_are_their_limits(dtype: Dtype, activation: Any) -> N
         return
     low = {"linear": 1}.get(activation, 0)
     high = {"tanh": 0, "sigmoid": 0, "hard_sigmoid": 0}.get(activation, 1)
-    np.testing.assert_allclose(dx, [low, high], atol=2 * np.finfo(dtype).tiny)
+    np.testing.assert_allclose(dx, [low, high], atol=2 * float(np.finfo(dtype).tiny))
 
 
 @each_activation
@@ -311,7 +308,7 @@ def test_the_core_names_what_is_wrong_with_an_activation() -> None:
     with pytest.raises(TypeError, match="x: got list"):
         _core.activate("tanh", [1.0])  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="kept: got dtype int64"):
-        _core.activate_backward("tanh", np.ones(3, int), a)  # type: ignore[arg-type]
+        _core.activate_backward("tanh", np.ones(3, int), a)
     with pytest.raises(TypeError, match="dy: got dtype float64"):
         _core.activate_backward("tanh", a, a.astype(np.float64))
     with pytest.raises(ValueError, match=r"dy: got shape \(2,\), expected \(3,\)"):
@@ -344,7 +341,9 @@ def test_activations_agree_with_torch(rng: np.random.Generator) -> None:
         dx, _ = layer.backward(dy, context)
         # torch leaves out what is below exp(-20) in softplus.
         np.testing.assert_allclose(y, value.detach().numpy(), rtol=1e-9, atol=1e-14)
-        np.testing.assert_allclose(dx, tensor.grad.numpy(), rtol=1e-8, atol=1e-13)
+        # torch's slope of hardsigmoid is a sixth in float32.
+        rtol = 1e-7 if activation == "hard_sigmoid" else 1e-8
+        np.testing.assert_allclose(dx, tensor.grad.numpy(), rtol=rtol, atol=1e-13)
 
 
 # Dropout

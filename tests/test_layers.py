@@ -15,6 +15,7 @@ from reference import Array
 from tolerances import DTYPES, Dtype, assert_close
 
 layers = gf.layers
+untyped: Any = gf.layers
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
 
 Make = Callable[[str], gf.layers.Layer]
@@ -111,15 +112,18 @@ def test_shapes_and_dtypes_are_as_they_say(name: str, dtype: Dtype) -> None:
     make, shape, expected = CASES[name]
     layer = make(dtype)
     y = layer(np.ones(shape, dtype))
-    assert (y.dtype, y.shape) == (dtype, expected)
+    assert y.dtype == dtype
+    assert y.shape == expected
     assert layer.output_shape(shape) == expected
     open_shape = layer.output_shape((None, *shape[1:]))
     assert open_shape == (None, *expected[1:])
     y, context = layer.forward(np.ones(shape, dtype))
     dx, grads = layer.backward(y, context)
-    assert (dx.dtype, dx.shape) == (dtype, shape)
+    assert dx.dtype == dtype
+    assert dx.shape == shape
     for key, gradient in grads.items():
-        assert (gradient.dtype, gradient.shape) == (dtype, layer.weights[key].shape)
+        assert gradient.dtype == dtype
+        assert gradient.shape == layer.weights[key].shape
     with pytest.raises(ValueError, match="context: already used"):
         layer.backward(y, context)
     _, context = layer.forward(np.ones(shape, dtype))
@@ -271,7 +275,8 @@ def test_embedding_looks_up_rows(
     assert dx is None
     rows = grads["weight"]
     assert isinstance(rows, SparseRows)
-    assert (rows.shape, rows.values.dtype) == ((6, 3), dtype)
+    assert rows.values.dtype == dtype
+    assert rows.shape == (6, 3)
     np.testing.assert_array_equal(rows.indices, np.unique(x))
     exact = np.zeros((6, 3))
     np.add.at(exact, x, dy.astype(np.float64))
@@ -426,9 +431,9 @@ def test_time_distributed_has_the_weights_of_its_layer() -> None:
     layer = layers.TimeDistributed(
         layers.Dense(2, kernel_regularizer="l1", dtype="float64", seed=5)
     )
-    assert not layer.built
+    built = [layer.built]
     layer.build(3)
-    assert layer.built
+    assert [*built, layer.built] == [False, True]
     assert (layer.dtype, layer.seed) == ("float64", 5)
     assert layer.weight_shapes(3) == {"weight": (2, 3), "bias": (2,)}
     assert list(layer.penalties()) == ["weight"]
@@ -458,40 +463,60 @@ def test_dropout_within_time_distributed_follows_the_seed_of_fit(
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: layers.Activation("selu"), ValueError, "activation: got 'selu'"),  # type: ignore[arg-type]
-        (lambda: layers.Softmax(0.5), TypeError, "axis: got 0.5"),  # type: ignore[arg-type]
-        (lambda: layers.LayerNormalization(0), ValueError, "epsilon: got 0, expected a number above"),
-        (lambda: layers.LayerNormalization(-1), ValueError, "epsilon: got -1"),
-        (lambda: layers.LayerNormalization(dtype="f2"), ValueError, "dtype: got 'f2'"),
-        (lambda: layers.Embedding(0, 2), ValueError, "input_dim: got 0"),
-        (lambda: layers.Embedding(2, 0), ValueError, "output_dim: got 0"),
-        (lambda: layers.Embedding(2**20, 2**20), ValueError, "would have .* parameters"),
-        (lambda: layers.Embedding(2, 2, mask_zero=1), TypeError, "mask_zero: got 1"),  # type: ignore[arg-type]
+        (lambda: untyped.Activation("selu"), ValueError, "activation: got 'selu'"),
+        (lambda: untyped.Softmax(0.5), TypeError, "axis: got 0.5"),
         (
-            lambda: layers.Embedding(2, 2, embeddings_initializer="he"),
+            lambda: untyped.LayerNormalization(0),
+            ValueError,
+            "epsilon: got 0, expected a number above",
+        ),
+        (lambda: untyped.LayerNormalization(-1), ValueError, "epsilon: got -1"),
+        (lambda: untyped.LayerNormalization(dtype="f2"), ValueError, "dtype: got 'f2'"),
+        (lambda: untyped.Embedding(0, 2), ValueError, "input_dim: got 0"),
+        (lambda: untyped.Embedding(2, 0), ValueError, "output_dim: got 0"),
+        (
+            lambda: untyped.Embedding(2**20, 2**20),
+            ValueError,
+            "would have .* parameters",
+        ),
+        (lambda: untyped.Embedding(2, 2, mask_zero=1), TypeError, "mask_zero: got 1"),
+        (
+            lambda: untyped.Embedding(2, 2, embeddings_initializer="he"),
             ValueError,
             "embeddings_initializer: got 'he'",
         ),
         (
-            lambda: layers.Embedding(2, 2, embeddings_regularizer="he"),
+            lambda: untyped.Embedding(2, 2, embeddings_regularizer="he"),
             ValueError,
             "embeddings_regularizer: got 'he'",
         ),
-        (lambda: layers.RepeatVector(0), ValueError, "n: got 0"),
-        (lambda: layers.Masking(np.nan), ValueError, "mask_value: got nan, expected a fin"),
-        (lambda: layers.Masking("0"), TypeError, "mask_value: got '0', expected a fin"),  # type: ignore[arg-type]
-        (lambda: layers.Reshape(3), TypeError, "target_shape: got 3, expected sizes"),  # type: ignore[arg-type]
-        (lambda: layers.Reshape((2.0,)), TypeError, "target_shape: got 2.0"),  # type: ignore[arg-type]
-        (lambda: layers.Reshape((-2,)), ValueError, "target_shape: got -2"),
-        (lambda: layers.Reshape((-1, -1)), ValueError, "expected one -1 at most"),
-        (lambda: layers.TimeDistributed("gru"), TypeError, "layer: got 'gru', expected a"),  # type: ignore[arg-type]
+        (lambda: untyped.RepeatVector(0), ValueError, "n: got 0"),
         (
-            lambda: layers.TimeDistributed(layers.GRU(2, return_state=True)),
+            lambda: untyped.Masking(np.nan),
+            ValueError,
+            "mask_value: got nan, expected a fin",
+        ),
+        (
+            lambda: untyped.Masking("0"),
+            TypeError,
+            "mask_value: got '0', expected a fin",
+        ),
+        (lambda: untyped.Reshape(3), TypeError, "target_shape: got 3, expected sizes"),
+        (lambda: untyped.Reshape((2.0,)), TypeError, "target_shape: got 2.0"),
+        (lambda: untyped.Reshape((-2,)), ValueError, "target_shape: got -2"),
+        (lambda: untyped.Reshape((-1, -1)), ValueError, "expected one -1 at most"),
+        (
+            lambda: untyped.TimeDistributed("gru"),
+            TypeError,
+            "layer: got 'gru', expected a",
+        ),
+        (
+            lambda: untyped.TimeDistributed(untyped.GRU(2, return_state=True)),
             ValueError,
             "layer: a return_state cannot be passed on",
         ),
     ],
-)  # fmt: skip
+)
 def test_wrong_arguments_are_named(
     make: Callable[[], object], error: type[Exception], message: str
 ) -> None:

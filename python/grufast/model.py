@@ -590,7 +590,7 @@ class Sequential:
         layers = list(self._sized_layers(shape))
         tensors = file.tensors(
             {
-                f"layers.{index}.{name}": (layer.dtype, dims)
+                f"layers.{index}.{name}": (str(layer.dtype), dims)
                 for index, layer, size in layers
                 for name, dims in layer.weight_shapes(size).items()
             }

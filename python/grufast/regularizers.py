@@ -56,7 +56,9 @@ class L1L2(Regularizer):
     def gradient(self, weight: Array) -> Array:
         """Return the gradient for the weight, in its shape and dtype."""
         number = weight.dtype.type
-        return np.sign(weight) * number(self.l1) + weight * number(2 * self.l2)
+        gradient: Array = np.sign(weight) * number(self.l1)
+        gradient += weight * number(2 * self.l2)
+        return gradient
 
 
 class L1(L1L2):

@@ -103,7 +103,7 @@ class Layer(Configured, ABC):
     """How many integers, from 0, the input may hold; None: it holds floats."""
 
     supports_masking = False
-    """Whether the steps of the output are those of the input, so that its mask holds."""
+    """Whether the output has the steps of the input, so that its mask holds."""
 
     seed: int | None = None
     built = True

@@ -23,7 +23,6 @@ from grufast.layers.base import (
     checked_regularizer,
 )
 
-
 # NaN and infinities pass through as silently as in native code.
 quiet = np.errstate(all="ignore")
 
@@ -161,9 +160,8 @@ class Activation(Layer):
     ``hard_sigmoid``  min(max(x + 3, 0), 6) / 6
     ``softsign``      x / (1 + abs(x))
     ``elu``           x where x > 0, else exp(x) - 1
-    ``gelu``          0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x³))): the approximation
-                      that PyTorch and Keras have under ``approximate``, not the form
-                      with erf
+    ``gelu``          0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x³))): what PyTorch and
+                      Keras have under ``approximate``, not the form with erf
     ``swish``         x / (1 + exp(-x)), PyTorch's ``silu``
     ``softplus``      log(1 + exp(x))
     ================  ==================================================================
@@ -488,7 +486,8 @@ class Embedding(WeightedLayer):
         """Return where the input is not 0, with `mask_zero`; else None."""
         if not self.mask_zero:
             return None
-        return x != 0 if mask is None else (x != 0) & mask
+        own: Array = x != 0
+        return own if mask is None else own & mask
 
     def weight_shapes(self, input_size: int) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the weights by name."""

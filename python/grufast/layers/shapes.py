@@ -64,7 +64,8 @@ class Reshape(Layer):
     dims = "N ..."
 
     def __init__(self, target_shape: Iterable[int]) -> None:
-        if not isinstance(target_shape, Iterable):
+        given: object = target_shape
+        if not isinstance(given, Iterable):
             message = f"target_shape: got {target_shape!r}, expected sizes"
             raise TypeError(message)
         self.target_shape = tuple(
@@ -266,7 +267,7 @@ class GlobalMaxPooling1D(_Pooling):
             return np.zeros((rows, size), x.dtype), (x.shape, None, None)
         candidates = np.where(valid[..., None], x, -np.inf)
         best = candidates.argmax(axis=1)[:, None]
-        any_valid = valid.any(axis=1)[:, None]
+        any_valid = valid.max(axis=1, keepdims=True)
         y = np.take_along_axis(candidates, best, axis=1)[:, 0]
         return np.where(any_valid, y, 0), (x.shape, best, any_valid)
 
