@@ -56,7 +56,8 @@ def _hard_sigmoid(a: Array) -> Array:
 
 
 def _hard_sigmoid_derivative(a: Array) -> Array:
-    return (np.abs(a.real) < 3).astype(a.dtype) / 6
+    d: Array = (np.abs(a.real) < 3).astype(a.dtype) / 6
+    return d
 
 
 def _relu_derivative(a: Array) -> Array:
@@ -65,7 +66,8 @@ def _relu_derivative(a: Array) -> Array:
 
 def _softsign(a: Array) -> Array:
     """a / (1 + |a|)."""
-    return a / (1 + _absolute(a))
+    y: Array = a / (1 + _absolute(a))
+    return y
 
 
 def _softsign_derivative(a: Array) -> Array:
@@ -91,13 +93,15 @@ def _gelu(a: Array) -> Array:
 
     The exact form needs erf, which has no complex version here.
     """
-    return 0.5 * a * (1 + np.tanh(_GELU_SCALE * (a + _GELU_CUBIC * a * a * a)))
+    y: Array = 0.5 * a * (1 + np.tanh(_GELU_SCALE * (a + _GELU_CUBIC * a * a * a)))
+    return y
 
 
 def _gelu_derivative(a: Array) -> Array:
     y = np.tanh(_GELU_SCALE * (a + _GELU_CUBIC * a * a * a))
     slope = _GELU_SCALE * (1 + 3 * _GELU_CUBIC * a * a)
-    return 0.5 * (1 + y) + 0.5 * a * (1 - y * y) * slope
+    d: Array = 0.5 * (1 + y) + 0.5 * a * (1 - y * y) * slope
+    return d
 
 
 def _swish(a: Array) -> Array:
@@ -106,7 +110,8 @@ def _swish(a: Array) -> Array:
 
 
 def _swish_derivative(a: Array) -> Array:
-    return sigmoid(a) * (1 + a * sigmoid(-a))
+    d: Array = sigmoid(a) * (1 + a * sigmoid(-a))
+    return d
 
 
 def _softplus(a: Array) -> Array:
