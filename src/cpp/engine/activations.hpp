@@ -23,8 +23,8 @@ void activate_backward(Activation activation, const T* kept, const T* dy, T* da,
     parallel(threads_for(20.0 * static_cast<double>(n)), [&](Team& team) {
         const Range mine = team.share(n, 64);
         if (mine.empty()) return;
-        table.activate_backward(activation, kept + mine.begin, dy + mine.begin,
-                                da + mine.begin, mine.end - mine.begin);
+        table.activate_backward(activation, kept + mine.begin, dy + mine.begin, da + mine.begin,
+                                mine.end - mine.begin);
     });
 }
 
