@@ -112,8 +112,18 @@ void Dense<T>::backward(Index rows, const T* x, Index x_row, const T* kept, cons
             outer.slots = 1;
             outer.accumulate = true;
             table_.gemm_outer(outer);
-            table_.sum_rows(
-                {g, padded, lanes, count, panels.begin, panels.end, bias_sum, 1, true});
+            RowSum<T> sum{};
+            sum.g = g;
+            sum.g_row = padded;
+            sum.g_panel = lanes;
+            sum.rows = count;
+            sum.panel_begin = panels.begin;
+            sum.panel_end = panels.end;
+            sum.out = bias_sum;
+            sum.out_panel = lanes;
+            sum.slots = 1;
+            sum.accumulate = true;
+            table_.sum_rows(sum);
         }
         team.barrier();
         unpack_panels(table_, weight_sum, units_, input_, {kOneBlock, 0, 1}, panels, dweight);
