@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 
+#include "../engine/activations.hpp"
 #include "../engine/dense.hpp"
 #include "../engine/dispatch.hpp"
 #include "../engine/optimizers.hpp"
@@ -496,7 +497,8 @@ class PyDense {
     virtual ~PyDense() = default;
     virtual void pack(py::object weight, py::object bias) = 0;
     virtual py::object forward(py::object x) const = 0;
-    virtual py::tuple backward(py::object x, py::object y, py::object dy,
+    virtual py::tuple train(py::object x) const = 0;
+    virtual py::tuple backward(py::object x, py::object kept, py::object dy,
                                bool need_dx) const = 0;
 };
 
@@ -517,25 +519,21 @@ class PyDenseOf final : public PyDense {
         packed_ = true;
     }
 
-    py::object forward(py::object x_object) const override {
-        require_packed();
-        const py::array x = checked<T>(x_object, "x", {-1, layer_.input_size()});
-        py::array_t<T> y = new_array<T>({x.shape(0), layer_.units()});
-        T* out = y.mutable_data();
-        {
-            py::gil_scoped_release nogil;
-            layer_.forward(x.shape(0), data<T>(x), stride<T>(x, 0), out);
-        }
-        return std::move(y);
+    py::object forward(py::object x) const override { return run(x, nullptr); }
+
+    py::tuple train(py::object x) const override {
+        py::object kept = py::none();
+        const py::object y = run(x, &kept);
+        return py::make_tuple(y, kept.is_none() ? y : kept);
     }
 
-    py::tuple backward(py::object x_object, py::object y_object, py::object dy_object,
+    py::tuple backward(py::object x_object, py::object kept_object, py::object dy_object,
                        bool need_dx) const override {
         require_packed();
         const Index C = layer_.input_size(), units = layer_.units();
         const py::array x = checked<T>(x_object, "x", {-1, C});
         const Index rows = x.shape(0);
-        const py::array y = contiguous<T>(y_object, "y", {rows, units});
+        const py::array kept = contiguous<T>(kept_object, "kept", {rows, units});
         const py::array dy = contiguous<T>(dy_object, "dy", {rows, units});
         py::array_t<T> dweight = new_array<T>({units, C}), dbias = new_array<T>({units});
         T *dx_data = nullptr, *dweight_data = dweight.mutable_data();
@@ -548,13 +546,30 @@ class PyDenseOf final : public PyDense {
         }
         {
             py::gil_scoped_release nogil;
-            layer_.backward(rows, data<T>(x), stride<T>(x, 0), data<T>(y), data<T>(dy), dx_data,
-                            dweight_data, dbias_data);
+            layer_.backward(rows, data<T>(x), stride<T>(x, 0), data<T>(kept), data<T>(dy),
+                            dx_data, dweight_data, dbias_data);
         }
         return py::make_tuple(dx, dweight, dbias);
     }
 
   private:
+    // Returns y; where the slopes need them and `inputs` is there, the activation's inputs too.
+    py::array_t<T> run(const py::object& x_object, py::object* inputs) const {
+        require_packed();
+        const py::array x = checked<T>(x_object, "x", {-1, layer_.input_size()});
+        py::array_t<T> y = new_array<T>({x.shape(0), layer_.units()});
+        T *out = y.mutable_data(), *inputs_out = nullptr;
+        if (inputs && keeps_input(layer_.activation())) {
+            py::array_t<T> array = new_array<T>({x.shape(0), layer_.units()});
+            inputs_out = array.mutable_data();
+            *inputs = std::move(array);
+        }
+        {
+            py::gil_scoped_release nogil;
+            layer_.forward(x.shape(0), data<T>(x), stride<T>(x, 0), out, inputs_out);
+        }
+        return y;
+    }
     void require_packed() const {
         if (!packed_) throw py::value_error("this layer has no weights yet: call pack first");
     }
@@ -562,12 +577,15 @@ class PyDenseOf final : public PyDense {
     bool packed_ = false;
 };
 
+Activation find_activation(const std::string& name) {
+    return static_cast<Activation>(find_name(kActivations, name, "activation"));
+}
+
 std::unique_ptr<PyDense> make_dense(Index input_size, Index units, const std::string& dtype,
                                     const std::string& activation_name) {
     check_size(input_size, "input_size");
     check_size(units, "units");
-    const auto activation =
-        static_cast<Activation>(find_name(kActivations, activation_name, "activation"));
+    const Activation activation = find_activation(activation_name);
     if (find_name(kDtypes, dtype, "dtype") == 0) {
         return std::make_unique<PyDenseOf<float>>(input_size, units, activation);
     }
@@ -591,6 +609,42 @@ void with_weight_dtype(const py::object& weight, const F& f) {
 std::vector<Index> weight_shape(const py::object& weight) {
     if (!py::isinstance<py::array>(weight)) return {};
     return shape_of(py::reinterpret_borrow<py::array>(weight));
+}
+
+py::tuple activate_forward(const std::string& name, const py::object& x_object) {
+    const Activation activation = find_activation(name);
+    py::tuple result;
+    with_weight_dtype(x_object, [&](auto zero) {
+        using T = decltype(zero);
+        const py::array x = contiguous<T>(x_object, "x", {-1});
+        py::array_t<T> y = new_array<T>({x.size()});
+        T* out = y.mutable_data();
+        {
+            py::gil_scoped_release nogil;
+            activate(activation, data<T>(x), out, x.size());
+        }
+        result = py::make_tuple(y, keeps_input(activation) ? x : py::array(y));
+    });
+    return result;
+}
+
+py::object activate_gradient(const std::string& name, const py::object& kept_object,
+                             const py::object& dy_object) {
+    const Activation activation = find_activation(name);
+    py::object result;
+    with_weight_dtype(kept_object, [&](auto zero) {
+        using T = decltype(zero);
+        const py::array kept = contiguous<T>(kept_object, "kept", {-1});
+        const py::array dy = contiguous<T>(dy_object, "dy", {kept.size()});
+        py::array_t<T> dx = new_array<T>({kept.size()});
+        T* out = dx.mutable_data();
+        {
+            py::gil_scoped_release nogil;
+            activate_backward(activation, data<T>(kept), data<T>(dy), out, kept.size());
+        }
+        result = std::move(dx);
+    });
+    return result;
 }
 
 void sgd(py::object weight, py::object gradient, py::object velocity, double learning_rate,
@@ -685,6 +739,9 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
     m.def("set_num_threads", &set_threads, py::arg("n"));
     m.def("set_adaptive", &set_adaptive, py::arg("on"));
     m.def("get_num_threads", &num_threads);
+    m.def("activate", &activate_forward, py::arg("activation"), py::arg("x"));
+    m.def("activate_backward", &activate_gradient, py::arg("activation"), py::arg("kept"),
+          py::arg("dy"));
     m.def("sgd_step", &sgd, py::arg("weight"), py::arg("gradient"), py::arg("velocity"),
           py::arg("learning_rate"), py::arg("momentum"), py::arg("nesterov"));
     m.def("adam_step", &adam, py::arg("weight"), py::arg("gradient"), py::arg("m"),
@@ -732,7 +789,8 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
              py::arg("activation"))
         .def("pack", &PyDense::pack, py::arg("weight"), py::arg("bias"))
         .def("forward", &PyDense::forward, py::arg("x"))
-        .def("backward", &PyDense::backward, py::arg("x"), py::arg("y"), py::arg("dy"),
+        .def("train", &PyDense::train, py::arg("x"))
+        .def("backward", &PyDense::backward, py::arg("x"), py::arg("kept"), py::arg("dy"),
              py::arg("need_dx") = true);
 }
 

@@ -141,5 +141,36 @@ GRUFAST_INLINE Activated<T> activated(Activation which, Vec<T> a) {
     return {a, one};
 }
 
+// The gradient for a, given the value's and what keeps_input says: a or the value.
+template <class T>
+GRUFAST_INLINE Vec<T> activation_gradient(Activation which, Vec<T> kept, Vec<T> dy) {
+    const Vec<T> y = kept, zero = {};
+    switch (which) {
+        case kTanh:
+            return dy * (1 - y * y);
+        case kSigmoid:
+            return dy * (y * (1 - y));
+        case kRelu:
+            return y > 0 ? dy : zero;
+        case kHardSigmoid:
+            return y > 0 ? (y < 1 ? dy / 6 : zero) : zero;
+        case kSoftsign: {
+            const Vec<T> inverse = 1 - absolute<T>(y);
+            return dy * (inverse * inverse);
+        }
+        case kElu:
+            return y > 0 ? dy : dy * (y + 1);
+        case kSoftplus:
+            return dy * -expm1<T>(-at_most(y, splat<T>(ExpConstants<T>::exp_limit)));
+        case kGelu:
+        case kSwish:
+            return dy * activated<T>(which, kept).slope;
+        case kLinear:
+        case kActivationCount:
+            break;
+    }
+    return dy;
+}
+
 }  // namespace
 }  // namespace grufast

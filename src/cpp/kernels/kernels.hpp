@@ -46,6 +46,10 @@ enum Activation : int {
     kSoftplus,
     kActivationCount
 };
+// Whether the slope is taken from the activation's input; otherwise it follows from its value.
+static constexpr bool keeps_input(Activation activation) {
+    return activation == kGelu || activation == kSwish;
+}
 
 // A part of a step after which all units must be there: slots [first_slot, first_slot + slots)
 // take weight_hh times sequence `operand` at time t + offset (0: the state before the step),
@@ -272,9 +276,9 @@ struct KernelTable {
     void (*sum_rows)(const RowSum<T>&) noexcept;
     void (*transpose)(const Transpose<T>&) noexcept;
     CellKernels<T> cells[kCellCount];
-    // y = act(y), and dx = dy * act'(x) from y = act(x)
-    void (*activate)(Activation, T* y, Index n) noexcept;
-    void (*activate_backward)(Activation, const T* y, const T* dy, T* dx, Index n) noexcept;
+    // y = act(a), in place or not; da = dy act'(a), where `kept` is a if keeps_input, else y
+    void (*activate)(Activation, const T* a, T* y, Index n) noexcept;
+    void (*activate_backward)(Activation, const T* kept, const T* dy, T* da, Index n) noexcept;
     void (*sgd)(const Sgd<T>&, T* w, const T* g, T* velocity, Index n) noexcept;
     void (*adam)(const Adam<T>&, T* w, const T* g, T* m, T* v, Index n) noexcept;
 };
