@@ -26,11 +26,13 @@ def absolute(a: Array) -> Array:
 
 
 def at_least(a: Array, low: float) -> Array:
-    return np.where(a.real < low, low, a)
+    result: Array = np.where(a.real < low, low, a)
+    return result
 
 
 def clipped(p: Array) -> Array:
-    return np.where(p.real > 1 - 1e-7, 1 - 1e-7, at_least(p, 1e-7))
+    result: Array = np.where(p.real > 1 - 1e-7, 1 - 1e-7, at_least(p, 1e-7))
+    return result
 
 
 def log_softmax(z: Array) -> Array:
@@ -39,11 +41,11 @@ def log_softmax(z: Array) -> Array:
     return result
 
 
-def binary(t: Array, p: Array) -> Array:
+def binary(t: Array, p: Array) -> Any:
     return -(t * np.log(clipped(p)) + (1 - t) * np.log(1 - clipped(p)))
 
 
-def binary_logits(t: Array, z: Array) -> Array:
+def binary_logits(t: Array, z: Array) -> Any:
     positive, negative = np.log(1 + np.exp(z)), np.log(1 + np.exp(-z))
     return t * negative + (1 - t) * positive
 
@@ -52,7 +54,8 @@ def huber(delta: float) -> Callable[[Array, Array], Array]:
     def terms(t: Array, p: Array) -> Array:
         e = p - t
         inside = np.abs(e.real) <= delta
-        return np.where(inside, e * e / 2, delta * absolute(e) - delta**2 / 2)
+        beyond: Array = delta * absolute(e) - delta**2 / 2
+        return np.where(inside, e * e / 2, beyond)
 
     return terms
 
@@ -70,7 +73,7 @@ def msle(t: Array, p: Array) -> Array:
     return result**2
 
 
-def smoothed(t: Array, smoothing: float) -> Array:
+def smoothed(t: Array, smoothing: float) -> Any:
     return t * (1 - smoothing) + smoothing / t.shape[-1]
 
 
@@ -86,7 +89,7 @@ def categorical_logits(t: Array, z: Array) -> Array:
 
 
 # Loss, formula of the terms, kind of truth, kind of predictions.
-Terms = Callable[[Array, Array], Array]
+Terms = Callable[[Array, Array], Any]
 MEANS: list[tuple[losses.Loss, Terms, str, str]] = [
     (losses.mse, lambda t, p: (p - t) ** 2, "real", "real"),
     (losses.mae, lambda t, p: absolute(p - t), "real", "real"),
@@ -425,9 +428,9 @@ def test_values_are_those_of_keras(case: Any) -> None:
         "mask": losses.masked_weights(mask),
         "mask and steps": losses.masked_weights(mask, steps),
     }.items():
-        assert loss(y_true, y_pred, weights) == pytest.approx(values[key], rel=1e-12), (
-            key
-        )
+        # Keras rounds the log 2 of LogCosh to float32.
+        close = pytest.approx(values[key], rel=1e-8 if name == "LogCosh" else 1e-12)
+        assert loss(y_true, y_pred, weights) == close, key
 
 
 def test_rmse_is_that_of_keras() -> None:
@@ -714,7 +717,7 @@ def test_the_kernel_may_be_called_from_many_threads(rng: np.random.Generator) ->
 def test_the_kernel_names_what_is_wrong(
     changed: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    arguments = {
+    arguments: dict[str, Any] = {
         "y_true": np.array([0, 2]),
         "y_pred": np.ones((2, 3)),
         "sample_weight": np.ones(2),
@@ -998,13 +1001,12 @@ def test_masked_weights_make_means_over_valid_steps(rng: np.random.Generator) ->
     gradient = losses.mse.gradient(y_true, y_pred, weights)
     np.testing.assert_array_equal(gradient[~mask], 0)
     rows = rng.uniform(size=4)
-    both = losses.masked_weights(mask, rows)
     assert weights is not None
+    both: Any = losses.masked_weights(mask, rows)
     np.testing.assert_allclose(both, weights * rows[:, None], rtol=1e-15)
     steps = rng.uniform(size=(4, 6))
-    np.testing.assert_allclose(
-        losses.masked_weights(mask, steps), weights * steps, rtol=1e-15
-    )
+    both = losses.masked_weights(mask, steps)
+    np.testing.assert_allclose(both, weights * steps, rtol=1e-15)
     assert losses.masked_weights(None, rows) is rows
     assert losses.masked_weights(None) is None
 
@@ -1078,7 +1080,7 @@ def test_classes_have_weights() -> None:
         (np.array([0]), {-1: 1.0}, ValueError, "class_weight: a class: got -1"),
         (np.array([0]), {0: -1.0}, ValueError, r"class_weight\[0\]: got -1.0"),
         (np.array([0]), {0: math.nan}, ValueError, r"class_weight\[0\]: got nan"),
-        (np.array([0]), {0: "x"}, ValueError, r"class_weight\[0\]: got 'x'"),
+        (np.array([0]), {0: "x"}, TypeError, r"class_weight\[0\]: got 'x'"),
     ],
 )
 def test_wrong_class_weights_are_named(

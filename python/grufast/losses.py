@@ -172,10 +172,10 @@ class _TermLoss(Loss):
         return _shared(self._slopes(parts), weights)
 
     @abstractmethod
-    def _terms(self, parts: Any) -> Array: ...
+    def _terms(self, parts: Any) -> Any: ...
 
     @abstractmethod
-    def _slopes(self, parts: Any) -> Array:
+    def _slopes(self, parts: Any) -> Any:
         """Return the derivatives of the terms by the predictions."""
 
 
@@ -206,10 +206,10 @@ class MeanSquaredError(_TermLoss):
     1.0
     """
 
-    def _terms(self, parts: Array) -> Array:
+    def _terms(self, parts: Any) -> Any:
         return parts * parts
 
-    def _slopes(self, parts: Array) -> Array:
+    def _slopes(self, parts: Any) -> Any:
         return 2 * parts
 
 
@@ -226,11 +226,11 @@ class RootMeanSquaredError(MeanSquaredError):
     5.0
     """
 
-    def _value(self, parts: Array, weights: Array | None) -> float:
+    def _value(self, parts: Any, weights: Array | None) -> float:
         mean = super()._value(parts, weights)
         return math.sqrt(mean) if mean >= 0 else math.nan
 
-    def _gradient(self, parts: Array, weights: Array | None) -> Array:
+    def _gradient(self, parts: Any, weights: Array | None) -> Array:
         gradient = super()._gradient(parts, weights)
         root = self._value(parts, weights)
         return gradient * gradient.dtype.type(0.5 / root) if root else gradient
@@ -247,10 +247,10 @@ class MeanAbsoluteError(_TermLoss):
     2.0
     """
 
-    def _terms(self, parts: Array) -> Array:
+    def _terms(self, parts: Any) -> Any:
         return np.abs(parts)
 
-    def _slopes(self, parts: Array) -> Array:
+    def _slopes(self, parts: Any) -> Any:
         return np.sign(parts)
 
 
@@ -279,12 +279,12 @@ class Huber(_TermLoss):
             message = f"delta: got {delta!r}, expected a number above 0"
             raise ValueError(message)
 
-    def _terms(self, parts: Array) -> Array:
+    def _terms(self, parts: Any) -> Any:
         size, delta = np.abs(parts), self.delta
         inside = 0.5 * parts * parts
         return np.where(size <= delta, inside, delta * size - 0.5 * delta**2)
 
-    def _slopes(self, parts: Array) -> Array:
+    def _slopes(self, parts: Any) -> Any:
         return np.clip(parts, -self.delta, self.delta)
 
 
@@ -299,12 +299,12 @@ class LogCosh(_TermLoss):
     0.433781
     """
 
-    def _terms(self, parts: Array) -> Array:
+    def _terms(self, parts: Any) -> Any:
         # In float64, because small results are differences of larger numbers.
-        terms: Array = np.logaddexp(parts, -parts, dtype=np.float64) - math.log(2)
-        return terms
+        size = np.abs(parts).astype(np.float64)
+        return size + np.log1p(np.exp(-2 * size)) - math.log(2)
 
-    def _slopes(self, parts: Array) -> Array:
+    def _slopes(self, parts: Any) -> Any:
         return np.tanh(parts)
 
 
@@ -324,11 +324,11 @@ class MeanAbsolutePercentageError(_TermLoss):
     def _parts(self, y_true: Array, y_pred: Array) -> Any:
         return _relative(y_true, y_pred)
 
-    def _terms(self, parts: Any) -> Array:
+    def _terms(self, parts: Any) -> Any:
         error, scale = parts
         return np.abs(error) * (100 / scale)
 
-    def _slopes(self, parts: Any) -> Array:
+    def _slopes(self, parts: Any) -> Any:
         error, scale = parts
         return np.sign(error) * (100 / scale)
 
@@ -350,13 +350,12 @@ class RelativeError(_TermLoss):
         scale = np.where(np.abs(y_true) <= 1e-6, y_true.dtype.type(1), y_true)
         return y_pred / scale - 1, scale
 
-    def _terms(self, parts: Any) -> Array:
+    def _terms(self, parts: Any) -> Any:
         return np.abs(parts[0])
 
-    def _slopes(self, parts: Any) -> Array:
+    def _slopes(self, parts: Any) -> Any:
         error, scale = parts
-        slopes: Array = np.sign(error) / scale
-        return slopes
+        return np.sign(error) / scale
 
 
 class MeanSquaredLogarithmicError(_TermLoss):
@@ -378,14 +377,12 @@ class MeanSquaredLogarithmicError(_TermLoss):
         error = np.log1p(high) - np.log1p(np.maximum(y_true, least))
         return error, np.where(y_pred > least, 1 / (1 + high), 0)
 
-    def _terms(self, parts: Any) -> Array:
-        terms: Array = parts[0] * parts[0]
-        return terms
+    def _terms(self, parts: Any) -> Any:
+        return parts[0] * parts[0]
 
-    def _slopes(self, parts: Any) -> Array:
+    def _slopes(self, parts: Any) -> Any:
         error, slope = parts
-        slopes: Array = 2 * error * slope
-        return slopes
+        return 2 * error * slope
 
 
 class RelativeAbsoluteError(_TermLoss):
@@ -406,10 +403,10 @@ class RelativeAbsoluteError(_TermLoss):
     def _parts(self, y_true: Array, y_pred: Array) -> Any:
         return np.subtract(y_pred, y_true, order="C"), y_true
 
-    def _terms(self, parts: Any) -> Array:
+    def _terms(self, parts: Any) -> Any:
         return np.abs(parts[0])
 
-    def _slopes(self, parts: Any) -> Array:
+    def _slopes(self, parts: Any) -> Any:
         return np.sign(parts[0])
 
     def _value(self, parts: Any, weights: Array | None) -> float:
@@ -417,7 +414,8 @@ class RelativeAbsoluteError(_TermLoss):
 
     def _gradient(self, parts: Any, weights: Array | None) -> Array:
         gradient = super()._gradient(parts, weights)
-        return gradient * gradient.dtype.type(1 / self._spread(parts[1], weights))
+        gradient *= gradient.dtype.type(1 / self._spread(parts[1], weights))
+        return gradient
 
     def _spread(self, y_true: Array, weights: Array | None) -> float:
         # From the first value on: a constant truth gives 0 exactly.
@@ -441,21 +439,22 @@ class MaxAbsoluteDeviation(_TermLoss):
     3.0
     """
 
-    def _terms(self, parts: Any) -> Array:
+    def _terms(self, parts: Any) -> Any:
         return np.abs(parts)
 
-    def _slopes(self, parts: Any) -> Array:
+    def _slopes(self, parts: Any) -> Any:
         return np.sign(parts)
 
     def _value(self, parts: Any, weights: Array | None) -> float:
-        terms = self._terms(parts)
+        terms: Array = self._terms(parts)
         if weights is not None:
             terms = np.where(weights == 0, 0, terms)
         return float(np.max(terms))
 
     def _gradient(self, parts: Any, weights: Array | None) -> Array:
-        slopes = self._slopes(parts)
-        top = self._terms(parts) >= self._value(parts, weights)
+        slopes: Array = self._slopes(parts)
+        # Not >=: a NaN must not vanish.
+        top = ~(self._terms(parts) < self._value(parts, weights))
         if weights is not None:
             top &= weights != 0
         gradient: Array = np.where(top, slopes, 0) / max(np.count_nonzero(top), 1)
@@ -480,15 +479,13 @@ class MaxAbsolutePercentageError(MaxAbsoluteDeviation):
     def _parts(self, y_true: Array, y_pred: Array) -> Any:
         return _relative(y_true, y_pred)
 
-    def _terms(self, parts: Any) -> Array:
+    def _terms(self, parts: Any) -> Any:
         error, scale = parts
-        terms: Array = np.abs(error) / scale
-        return terms
+        return np.abs(error) / scale
 
-    def _slopes(self, parts: Any) -> Array:
+    def _slopes(self, parts: Any) -> Any:
         error, scale = parts
-        slopes: Array = np.sign(error) / scale
-        return slopes
+        return np.sign(error) / scale
 
 
 def _relative(y_true: Array, y_pred: Array) -> tuple[Array, Array]:
@@ -516,7 +513,7 @@ class BinaryCrossentropy(_TermLoss):
     >>> import numpy as np
     >>> loss = gf.losses.BinaryCrossentropy(from_logits=True)
     >>> round(loss(np.array([[1.0], [0.0]]), np.array([[0.0], [2.0]])), 6)
-    1.410037
+    1.410038
     """
 
     def __init__(self, from_logits: bool = False, label_smoothing: float = 0.0) -> None:
@@ -542,23 +539,20 @@ class BinaryCrossentropy(_TermLoss):
         p = _clipped(y_pred)
         return y_true, p, 1 - p
 
-    def _terms(self, parts: Any) -> Array:
+    def _terms(self, parts: Any) -> Any:
         if self.from_logits:
             t, z, power = parts
-            terms: Array = np.maximum(z, 0) - z * t + np.log1p(power)
-        else:
-            t, p, rest = parts
-            terms = -(t * np.log(p) + (1 - t) * np.log(rest))
-        return terms
+            return np.maximum(z, 0) - z * t + np.log1p(power)
+        t, p, rest = parts
+        return -(t * np.log(p) + (1 - t) * np.log(rest))
 
-    def _slopes(self, parts: Any) -> Array:
+    def _slopes(self, parts: Any) -> Any:
         if self.from_logits:
             t, z, power = parts
-            slopes: Array = np.where(z < 0, power, 1) / (1 + power) - t
-        else:
-            t, p, rest = parts
-            slopes = (p - t) / (p * rest)
-        return slopes
+            less = power / (1 + power)  # the smaller of p and 1 - p
+            return np.where(z < 0, less - t, 1 - t - less)
+        t, p, rest = parts
+        return (p - t) / (p * rest)
 
 
 class CategoricalCrossentropy(Loss):
@@ -580,8 +574,9 @@ class CategoricalCrossentropy(Loss):
     >>> import numpy as np
     >>> loss = gf.losses.CategoricalCrossentropy(from_logits=True)
     >>> y_true = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
-    >>> loss(y_true, np.array([[0.0, 1000.0, 0.0], [0.0, 0.0, -1000.0]]))
-    500.34657359027995
+    >>> y_pred = np.array([[0.0, 1000.0, 0.0], [0.0, 0.0, -1000.0]])
+    >>> round(loss(y_true, y_pred), 6)
+    500.346574
     """
 
     def __init__(self, from_logits: bool = False, label_smoothing: float = 0.0) -> None:
@@ -642,7 +637,7 @@ class CategoricalCrossentropy(Loss):
             weights = np.broadcast_to(weights, (*shape[:-1], 1)).reshape(-1)
         evaluate: Any = _core.softmax_cross_entropy
         losses, gradient = (evaluate if self.from_logits else _cross_entropy)(
-            np.require(self._rows(y_true, predictions), requirements="CA"),
+            np.require(self._rows(y_true, predictions), requirements=["C", "A"]),
             predictions.reshape(-1, shape[-1]),
             None if weights is None else weights.astype(predictions.dtype),
             self.label_smoothing,
@@ -721,7 +716,8 @@ def _cross_entropy(
 
 
 def _clipped(p: Array) -> Array:
-    return np.clip(p, p.dtype.type(_EPSILON), p.dtype.type(1 - _EPSILON))
+    inside: Array = np.clip(p, p.dtype.type(_EPSILON), p.dtype.type(1 - _EPSILON))
+    return inside
 
 
 # Arguments
@@ -848,9 +844,11 @@ def masked_weights(
     if valid.ndim != 2:
         message = f"mask: got shape {valid.shape}, expected (N, T)"
         raise ValueError(message)
-    weights = valid * (valid.size / max(np.count_nonzero(valid), 1))
+    weights: Array = valid * (valid.size / max(int(valid.sum()), 1))
     own = element_weights(sample_weight, (*valid.shape, 1))
-    return weights if own is None else weights * own[..., 0]
+    if own is not None:
+        weights = weights * own[..., 0]
+    return weights
 
 
 def class_weights(y_true: Array, class_weight: Mapping[int, float]) -> Array:
@@ -878,7 +876,8 @@ def class_weights(y_true: Array, class_weight: Mapping[int, float]) -> Array:
     array([1. , 5. , 0.5])
     """
     y = number_array("y_true", y_true, "numbers", "biuf")
-    if not isinstance(class_weight, Mapping):
+    given: object = class_weight
+    if not isinstance(given, Mapping):
         message = (
             f"class_weight: got {class_weight!r}, expected a dict of weights by class"
         )
@@ -938,12 +937,13 @@ LOSSES: dict[str, type[Loss]] = {
 
 def snake_case(name: str) -> str:
     """Return the name of a class as Keras writes that of its function."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+    start_of_word = r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])"
+    return re.sub(start_of_word, "_", name).lower()
 
 
-def find(name: str) -> Loss | None:
+def find(name: object) -> Loss | None:
     """Return a loss by one of its names, if it is one."""
-    for short, loss in NAMES.items():
+    for short, loss in NAMES.items() if isinstance(name, str) else ():
         cls = type(loss).__name__
         if name in (short, cls, snake_case(cls)):
             return loss
@@ -965,5 +965,4 @@ def get(loss: str | Loss) -> Loss:
     """
     if isinstance(loss, Loss):
         return loss
-    found = find(loss) if isinstance(loss, str) else None
-    return found or _checks.choice("loss", loss, tuple(NAMES))
+    return find(loss) or _checks.choice("loss", loss, tuple(NAMES))

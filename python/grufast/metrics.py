@@ -81,7 +81,8 @@ class Metric(Configured, ABC):
     """
 
     def __init__(self, name: str) -> None:
-        if not isinstance(name, str) or not name:
+        given: object = name
+        if not isinstance(given, str) or not given:
             message = f"name: got {name!r}, expected a name"
             raise TypeError(message)
         self.name = name
@@ -122,7 +123,9 @@ class Metric(Configured, ABC):
         return fresh.result()
 
 
-MetricLike = str | Metric | type[Metric] | Loss | Callable[[Array, Array], float]
+MetricLike = (
+    str | Metric | type[Metric] | Loss | type[Loss] | Callable[[Array, Array], float]
+)
 """What `get` takes."""
 
 
@@ -467,7 +470,7 @@ class _Hits(_Mean):
         self._count += float(np.sum(weights))
 
     @abstractmethod
-    def _hits(self, y_true: Array, y_pred: Array) -> Array:
+    def _hits(self, y_true: Array, y_pred: Array) -> Any:
         """Return how far each sample is right, from 0 to 1."""
 
 
@@ -495,7 +498,7 @@ class BinaryAccuracy(_Hits):
         self.threshold = _checks.real("threshold", threshold, -math.inf)
         super().__init__(name)
 
-    def _hits(self, y_true: Array, y_pred: Array) -> Array:
+    def _hits(self, y_true: Array, y_pred: Array) -> Any:
         right = np.equal(*_sides(y_true, y_pred, self.threshold))
         return right if right.ndim == 1 else right.mean(axis=-1)
 
@@ -515,8 +518,8 @@ class CategoricalAccuracy(_Hits):
     def __init__(self, name: str = "categorical_accuracy") -> None:
         super().__init__(name)
 
-    def _hits(self, y_true: Array, y_pred: Array) -> Array:
-        return _dense_classes(y_true, y_pred) == y_pred.argmax(axis=-1)
+    def _hits(self, y_true: Array, y_pred: Array) -> Any:
+        return np.equal(_dense_classes(y_true, y_pred), y_pred.argmax(axis=-1))
 
 
 class SparseCategoricalAccuracy(_Hits):
@@ -534,8 +537,8 @@ class SparseCategoricalAccuracy(_Hits):
     def __init__(self, name: str = "sparse_categorical_accuracy") -> None:
         super().__init__(name)
 
-    def _hits(self, y_true: Array, y_pred: Array) -> Array:
-        return _sparse_classes(y_true, y_pred) == y_pred.argmax(axis=-1)
+    def _hits(self, y_true: Array, y_pred: Array) -> Any:
+        return np.equal(_sparse_classes(y_true, y_pred), y_pred.argmax(axis=-1))
 
 
 class Accuracy(_Hits):
@@ -559,12 +562,12 @@ class Accuracy(_Hits):
     def __init__(self, name: str = "accuracy") -> None:
         super().__init__(name)
 
-    def _hits(self, y_true: Array, y_pred: Array) -> Array:
+    def _hits(self, y_true: Array, y_pred: Array) -> Any:
         if y_pred.dtype.kind in "biu":
             return np.equal(*_same_shape(y_true, y_pred))
         if _is_binary(y_pred):
             return BinaryAccuracy()._hits(y_true, y_pred)
-        return _classes(y_true, y_pred) == y_pred.argmax(axis=-1)
+        return np.equal(_classes(y_true, y_pred), y_pred.argmax(axis=-1))
 
 
 class TopKCategoricalAccuracy(_Hits):
@@ -593,7 +596,7 @@ class TopKCategoricalAccuracy(_Hits):
         self.k = _checks.integer("k", k, 1)
         super().__init__(name)
 
-    def _hits(self, y_true: Array, y_pred: Array) -> Array:
+    def _hits(self, y_true: Array, y_pred: Array) -> Any:
         return self._among_best(_dense_classes(y_true, y_pred), y_pred)
 
     def _among_best(self, classes: Array, y_pred: Array) -> Array:
@@ -627,7 +630,7 @@ class SparseTopKCategoricalAccuracy(TopKCategoricalAccuracy):
     ) -> None:
         super().__init__(k, name)
 
-    def _hits(self, y_true: Array, y_pred: Array) -> Array:
+    def _hits(self, y_true: Array, y_pred: Array) -> Any:
         return self._among_best(_sparse_classes(y_true, y_pred), y_pred)
 
 
@@ -1025,7 +1028,8 @@ def get(metrics: Iterable[MetricLike]) -> dict[str, Metric]:
 
 def _made(metric: object) -> Metric:
     if isinstance(metric, type) and issubclass(metric, Metric | Loss):
-        metric = metric()
+        make: Callable[[], object] = metric
+        metric = make()
     if isinstance(metric, Metric):
         return metric
     if isinstance(metric, Loss):
