@@ -710,10 +710,7 @@ class _Counted(Metric):
                 "'micro' or 'weighted'"
             )
             raise ValueError(message)
-        old, new = (
-            np.pad(a, ((0, 0), (0, width - a.shape[1]))) for a in (self._counts, new)
-        )
-        self._counts = old + new
+        self._counts = _widened(self._counts, width) + _widened(new, width)
 
     def result(self) -> float:
         """Return the metric of all batches so far; NaN before the first."""
@@ -731,6 +728,12 @@ class _Counted(Metric):
 
     @abstractmethod
     def _scores(self, hits: Array, predicted: Array, true: Array) -> Array: ...
+
+
+def _widened(a: Array, width: int) -> Array:
+    """Return an array with columns of zeros behind its own, up to this width."""
+    more = width - a.shape[1]
+    return np.pad(a, ((0, 0), (0, more))) if more else a
 
 
 def _ratio(a: Any, b: Any) -> Any:
