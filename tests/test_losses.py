@@ -1007,6 +1007,8 @@ def test_masked_weights_make_means_over_valid_steps(rng: np.random.Generator) ->
     steps = rng.uniform(size=(4, 6))
     both = losses.masked_weights(mask, steps)
     np.testing.assert_allclose(both, weights * steps, rtol=1e-15)
+    unscaled: Any = losses.masked_weights(mask, steps, scaled=False)
+    np.testing.assert_array_equal(unscaled, mask * steps)
     assert losses.masked_weights(None, rows) is rows
     assert losses.masked_weights(None) is None
 
