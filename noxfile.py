@@ -28,6 +28,7 @@ NATIVE_TESTS = [
     "inputs",
     "threads",
     "optimizers",
+    "losses",
 ]
 
 

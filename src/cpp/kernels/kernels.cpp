@@ -3,6 +3,7 @@
 
 #include "gru.hpp"
 #include "gru_decay.hpp"
+#include "losses.hpp"
 #include "lstm.hpp"
 #include "mgu.hpp"
 #include "normalized.hpp"
@@ -39,7 +40,8 @@ constexpr KernelTable<T> table() {
         activate<T>,
         activate_backward<T>,
         sgd<T>,
-        adam<T>};
+        adam<T>,
+        cross_entropy<T>};
 }
 
 }  // namespace
