@@ -64,6 +64,8 @@ struct Panels {
         g.a_row = g.k = k;
         g.weight = packed.begin();
         g.bias = bias.begin();
+        g.bias_panel = layout.lanes * kSlots;
+        g.accumulate = 0;
         g.out = out.begin();
         g.out_panel = layout.panel();
         g.out_row = layout.row();
