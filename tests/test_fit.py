@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,8 @@ class Weighted(gf.losses.Loss):
         self, y_true: Array, y_pred: Array, sample_weight: Array | None = None
     ) -> Array:
         slope = 2 * (y_pred - y_true) / y_pred.size
-        return (slope * self._factor(sample_weight)).astype(y_pred.dtype)
+        gradient: Array = slope * self._factor(sample_weight)
+        return gradient.astype(y_pred.dtype)
 
     def value_and_gradient(
         self, y_true: Array, y_pred: Array, sample_weight: Array | None = None
@@ -193,7 +195,7 @@ def test_validations_take_iterables() -> None:
         np.testing.assert_allclose(
             found["val_loss"], expected["val_loss"], rtol=1e-6, atol=0
         )
-    found = small().fit(
+    history = small().fit(
         *(x, y),
         epochs=4,
         seed=0,
@@ -201,7 +203,7 @@ def test_validations_take_iterables() -> None:
         validation_steps=2,
     )
     np.testing.assert_allclose(
-        found.history["val_loss"], expected["val_loss"], rtol=1e-6, atol=0
+        history.history["val_loss"], expected["val_loss"], rtol=1e-6, atol=0
     )
 
 
@@ -431,7 +433,13 @@ def test_wrong_weights_are_named(
 
 @pytest.mark.parametrize(
     ("freq", "expected"),
-    [(1, [0, 1, 2, 3, 4]), (2, [1, 3]), (9, []), ([1, 5], [0, 4]), (range(3, 5), [2, 3])],
+    [
+        (1, [0, 1, 2, 3, 4]),
+        (2, [1, 3]),
+        (9, []),
+        ([1, 5], [0, 4]),
+        (range(3, 5), [2, 3]),
+    ],
 )
 def test_validations_come_as_often_as_asked(freq: Any, expected: list[int]) -> None:
     x, y = data()
@@ -459,7 +467,9 @@ def test_callbacks_wait_for_validations() -> None:
     assert history.epoch == [0, 1, 2, 3, 4, 5]
     with pytest.raises(ValueError, match="monitor: no 'val_rmse' among"):
         small().fit(
-            *(x, y), validation_split=0.2, callbacks=[gf.callbacks.EarlyStopping("val_rmse")]
+            *(x, y),
+            validation_split=0.2,
+            callbacks=[gf.callbacks.EarlyStopping("val_rmse")],
         )
 
 
@@ -496,7 +506,8 @@ def test_train_on_batch_is_an_epoch_of_one_batch() -> None:
 def test_single_batches_are_checked() -> None:
     x, y = data()
     model = small()
-    for use in (model.train_on_batch, model.test_on_batch):
+    uses: list[Any] = [model.train_on_batch, model.test_on_batch]
+    for use in uses:
         with pytest.raises(TypeError, match="y: got None"):
             use(x, None)
         with pytest.raises(ValueError, match=r"y: got shape \(3, 1\)"):
@@ -552,11 +563,11 @@ def test_hooks_of_tests_and_predictions() -> None:
     train = ["train_begin", "epoch_begin", "train_batch_begin", "train_batch_end"]
     assert calls == [*train, *tests, "epoch_end", "train_end"]
     assert callback.model is model
-    for use in (lambda c: model.evaluate(x, y, callbacks=c), lambda c: model.predict(x, callbacks=c)):
+    for use in (partial(model.evaluate, x, y), partial(model.predict, x)):
         with pytest.raises(TypeError, match="callbacks: got 3, expected a list"):
-            use(3)
+            use(callbacks=3)
         with pytest.raises(TypeError, match="callbacks: got 'c', expected a Callback"):
-            use(["c"])
+            use(callbacks=["c"])
 
 
 def test_hooks_of_tests_get_the_results() -> None:
@@ -564,7 +575,7 @@ def test_hooks_of_tests_get_the_results() -> None:
     model = small()
     ends: list[Logs] = []
     callback = LambdaCallback(
-        on_test_end=lambda logs: ends.append(logs),
+        on_test_end=ends.append,
         on_test_batch_end=lambda batch, logs: ends.append(dict(logs)),
     )
     logs = model.evaluate(cut(x, y, 10), callbacks=[callback], return_dict=True)
@@ -584,7 +595,11 @@ def test_training_stops_after_the_batch_that_says_so() -> None:
             self.model.stop_training = batch == 1
 
     history = small().fit(
-        *(x, y), epochs=3, batch_size=4, validation_data=(x, y), callbacks=[Stop(), callback]
+        *(x, y),
+        epochs=3,
+        batch_size=4,
+        validation_data=(x, y),
+        callbacks=[Stop(), callback],
     )
     assert calls.count("train_batch_end") == 2
     assert calls[-1] == "train_end"

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +153,7 @@ def kill_at_random(folder: Path, save_freq: Any, seed: int) -> int:
 def kill_at_every_hook(folder: Path, save_freq: Any) -> int:
     """Kill at the first hook, at the second of the next process, and so on."""
     for event in itertools.count(1):
-        child = forked(lambda: train(folder, save_freq, killer(event)))
+        child = forked(partial(train, folder, save_freq, killer(event)))
         if not ended_by(child):
             return event - 1
     raise AssertionError
@@ -320,7 +321,9 @@ def test_broken_off_training_goes_on_to_the_same_bits(
     path = tmp_path / "backup"
     whole = trained()
     for stop in (2, 3, 7):
-        assert not trained(Crash(stop), BackupAndRestore(path, save_freq))[0] or stop > 5
+        assert (
+            not trained(Crash(stop), BackupAndRestore(path, save_freq))[0] or stop > 5
+        )
         assert trained(BackupAndRestore(path, save_freq)) == whole
         assert not path.exists()
 
@@ -391,8 +394,8 @@ def test_times_go_on(tmp_path: Path) -> None:
     path = tmp_path / "backup"
     clocks = [MeasureTime(), MeasureTime()]
     options: dict[str, Any] = {"epochs": 4, "batch_size": 20}
+    callbacks = [clocks[0], Crash(2), BackupAndRestore(path)]
     with pytest.raises(KeyboardInterrupt):
-        callbacks = [clocks[0], Crash(2), BackupAndRestore(path)]
         new_model().fit(x, y, callbacks=callbacks, **options)
     new_model().fit(x, y, callbacks=[clocks[1], BackupAndRestore(path)], **options)
     assert clocks[1].epoch_times[:2] == clocks[0].epoch_times
@@ -493,7 +496,9 @@ def test_a_missing_directory_is_said_before_training(tmp_path: Path) -> None:
     model.build(X.shape)
     before = bits(model)
     backup = BackupAndRestore(tmp_path / "absent" / "backup")
-    with pytest.raises(FileNotFoundError, match="no directory for the backup '.*absent"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no directory for the backup '.*absent"
+    ):
         model.fit(X, Y, callbacks=[backup])
     assert bits(model) == before
     with pytest.raises(IsADirectoryError):

@@ -52,12 +52,13 @@ class Rows:
 
     def split(self, first: int) -> tuple[Rows, Rows]:
         """Return the rows before `first`, and the others."""
-        parts = slice(None, first), slice(first, None)
-        before, after = (
-            Rows(*(c if c is None else c[part] for c in self._columns))
-            for part in parts
-        )
-        return before, after
+        before, after = slice(first), slice(first, None)
+        return self._part(before), self._part(after)
+
+    def _part(self, rows: slice) -> Rows:
+        y = None if self.y is None else self.y[rows]
+        weight = None if self.weight is None else self.weight[rows]
+        return Rows(self.x[rows], y, weight)
 
     def batch(self, rows: slice | Array) -> Batch:
         """Return some rows; good until the next call, which may use their memory."""
@@ -136,9 +137,7 @@ class RowFeed:
 
     def __str__(self) -> str:
         """Return shapes and sizes."""
-        return (
-            f"{self._rows} in batches of {self._size}, {self.steps} batches an epoch"
-        )
+        return f"{self._rows} in batches of {self._size}, {self.steps} batches an epoch"
 
     def of_epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch, from its batch `first` on."""
@@ -235,8 +234,9 @@ class StreamFeed:
 
 def is_stream(value: object) -> bool:
     """Return whether a value can be an iterable of batches."""
-    whole = np.ndarray | str | bytes | memoryview | Mapping
-    return isinstance(value, Iterable) and not isinstance(value, whole)
+    if isinstance(value, np.ndarray | str | bytes | memoryview | Mapping):
+        return False
+    return isinstance(value, Iterable)
 
 
 def is_sequences(value: object) -> bool:

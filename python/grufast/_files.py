@@ -26,8 +26,10 @@ def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
         with suppress(FileNotFoundError):
             temporary.chmod(stat.S_IMODE(target.stat().st_mode))
         temporary.replace(target)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):  # about the file that was asked for
+            error.filename, error.filename2 = str(target), None
         raise
     _sync_directory(target.parent)
 

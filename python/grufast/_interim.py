@@ -50,7 +50,7 @@ def masked_weights(mask: Array | None, sample_weight: Array | None) -> Array | N
     """Return what `grufast.losses.masked_weights` will."""
     if mask is None:
         return sample_weight
-    weights = mask * (mask.size / max(np.count_nonzero(mask), 1))
+    weights: Array = mask * (mask.size / max(int(np.count_nonzero(mask)), 1))
     if sample_weight is not None:
         weights *= sample_weight if sample_weight.ndim == 2 else sample_weight[:, None]
     return weights

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from grufast import _checks, _interim
+from grufast import _checks, _interim, callbacks
 from grufast._batches import Batch, Feed
 from grufast._checks import Array
 from grufast.callbacks import (
@@ -27,17 +27,11 @@ from grufast.metrics import Metric
 from grufast.optimizers import Optimizer
 
 
-class TrainedModel(Protocol):
+class TrainedModel(callbacks.TrainedModel, Protocol):
     """What a training asks of a model."""
 
-    stop_training: bool
     optimizer: Optimizer | None
     metrics: dict[str, Metric]
-
-    @property
-    def weights(self) -> dict[str, Array]: ...
-
-    def set_weights(self, weights: Mapping[str, Array]) -> None: ...
 
     def writable_weights(self) -> dict[str, Array]: ...
 
@@ -124,7 +118,7 @@ class Training:
         Returns the loss and the metrics of the n-th validation.
     validation_epochs : callable
         Whether to validate after an epoch.
-    callbacks : list of Callback
+    given : list of Callback
         In the order in which they are called; `BackupAndRestore` comes last.
     first, epochs : int
         The first epoch, and the one before which to end.
@@ -140,14 +134,14 @@ class Training:
         feed: Feed,
         validate: Callable[[int, CallbackList], Logs] | None,
         validation_epochs: Callable[[int], bool],
-        callbacks: Iterable[Callback],
+        given: Iterable[Callback],
         *,
         first: int,
         epochs: int,
         seeds: Seeds,
         facts: Mapping[str, str],
     ) -> None:
-        given = list(callbacks)
+        given = list(given)
         backups = [c for c in given if isinstance(c, BackupAndRestore)]
         if len(backups) > 1:
             message = "callbacks: expected one BackupAndRestore at most"
@@ -374,9 +368,9 @@ def _set_position(rng: np.random.Generator, position: Mapping[str, Any]) -> None
     rng.bit_generator.state = state
 
 
-def with_progress(callbacks: object, verbose: object) -> list[Callback]:
+def with_progress(given: object, verbose: object) -> list[Callback]:
     """Return the callbacks, and the one that `verbose` asks for."""
-    checked = checked_callbacks(callbacks)
+    checked = checked_callbacks(given)
     verbose = _checks.choice("verbose", verbose, ("auto", 0, 1, 2))
     if verbose == "auto":
         verbose = int(sys.stderr is not None and sys.stderr.isatty())
@@ -387,14 +381,14 @@ def with_progress(callbacks: object, verbose: object) -> list[Callback]:
     return checked
 
 
-def checked_callbacks(callbacks: object) -> list[Callback]:
+def checked_callbacks(given: object) -> list[Callback]:
     """Return callbacks as a list; None is none."""
-    if callbacks is None:
+    if given is None:
         return []
-    if not isinstance(callbacks, Iterable):
-        message = f"callbacks: got {callbacks!r}, expected a list of callbacks"
+    if not isinstance(given, Iterable):
+        message = f"callbacks: got {given!r}, expected a list of callbacks"
         raise TypeError(message)
-    checked = list(callbacks)
+    checked = list(given)
     for callback in checked:
         if not isinstance(callback, Callback):
             message = f"callbacks: got {callback!r}, expected a Callback"

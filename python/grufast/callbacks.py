@@ -393,7 +393,7 @@ def _optional_real(name: str, value: object) -> float | None:
 class _EveryFewBatches(Callback, ABC):
     """Does something after epochs, or after every so many batches."""
 
-    def __init__(self, save_freq: SaveFreq) -> None:
+    def __init__(self, save_freq: object) -> None:
         self.save_freq: SaveFreq = "epoch"
         self._epoch = 0
         self._batches = 0
@@ -611,6 +611,12 @@ class BackupAndRestore(_EveryFewBatches):
             "remove it to start afresh"
         )
 
+    def on_train_begin(self, logs: Logs) -> None:
+        """Write the first backup: what stands in its way is known before training."""
+        super().on_train_begin(logs)
+        if not Path(self.path).exists():
+            self._act(0, None, logs)
+
     def _act(self, epoch: int, batch: int | None, logs: Logs) -> None:
         saving.write_state(self.path, self.training.state())
 
@@ -754,10 +760,7 @@ class LearningRateScheduler(_RateCallback):
     """
 
     def __init__(self, schedule: Callable[..., float], *, verbose: int = 0) -> None:
-        if not callable(schedule):
-            message = f"schedule: got {schedule!r}, expected a function of the epoch"
-            raise TypeError(message)
-        self.schedule = schedule
+        self.schedule = _function("schedule", schedule)
         self.verbose = _checks.choice("verbose", verbose, (0, 1))
         try:
             inspect.signature(schedule).bind(0, 0.0)
@@ -822,9 +825,7 @@ class LambdaCallback(Callback):
             if name not in HOOKS:
                 message = f"{name}: no such hook, expected one of {HOOKS}"
                 raise TypeError(message)
-            if not callable(function):
-                message = f"{name}: got {function!r}, expected a function"
-                raise TypeError(message)
+            _function(name, function)
         vars(self).update(hooks)
 
 
@@ -857,10 +858,7 @@ class CSVLogger(Callback):
         append: bool = False,
     ) -> None:
         self.filename = os.fspath(filename)
-        if not isinstance(separator, str) or len(separator) != 1:
-            message = f"separator: got {separator!r}, expected one character"
-            raise ValueError(message)
-        self.separator = separator
+        self.separator = _character("separator", separator)
         self.append = _checks.flag("append", append)
         self._file: TextIO | None = None
         self._columns: list[str] | None = None
@@ -868,7 +866,7 @@ class CSVLogger(Callback):
     def on_train_begin(self, logs: Logs) -> None:
         """Open the file; what is in it stays until the first line is written."""
         self.on_train_end(logs)
-        self._file = Path(self.filename).open("a", newline="", encoding="utf-8")
+        self._file = Path(self.filename).open("a", newline="", encoding="utf-8")  # noqa: SIM115
         self._columns = None
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
@@ -992,6 +990,20 @@ class TensorBoard(Callback):
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go on from there."""
         self._step = _checks.integer("step", state["step"], 0)
+
+
+def _function(name: str, value: object) -> Any:
+    if not callable(value):
+        message = f"{name}: got {value!r}, expected a function"
+        raise TypeError(message)
+    return value
+
+
+def _character(name: str, value: object) -> str:
+    if not isinstance(value, str) or len(value) != 1:
+        message = f"{name}: got {value!r}, expected one character"
+        raise ValueError(message)
+    return value
 
 
 def _tensorboard_writer() -> Any:

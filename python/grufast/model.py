@@ -1016,7 +1016,11 @@ class Sequential:
         return x
 
     def _predict(
-        self, x: Array, batch_size: int | None, hooks: CallbackList, kind: str = "predict"
+        self,
+        x: Array,
+        batch_size: int | None,
+        hooks: CallbackList,
+        kind: str = "predict",
     ) -> Array:
         """Return the output for an array, a part of the rows at a time."""
         if batch_size is not None:
@@ -1234,7 +1238,9 @@ def _size(batch_size: object) -> int:
 
 def _refuse(name: str, value: object) -> None:
     if value is not None:
-        message = f"{name}: got {value!r:.80}, but an iterable brings batches as they are"
+        message = (
+            f"{name}: got {value!r:.80}, but an iterable brings batches as they are"
+        )
         raise ValueError(message)
 
 

@@ -234,5 +234,5 @@ def _checksum(text: str, tensors: Mapping[str, Array]) -> int:
     for name in sorted(tensors):
         array = tensors[name]
         total = zlib.crc32(f"{name} {array.dtype} {array.shape}".encode(), total)
-        total = zlib.crc32(np.ascontiguousarray(array), total)
+        total = zlib.crc32(np.ascontiguousarray(array).data, total)
     return total
