@@ -673,7 +673,7 @@ def test_a_csv_file_that_cannot_be_written_ends_the_training_first(
     for name, weight in model.weights.items():
         np.testing.assert_array_equal(weight, before[name])
     for separator in ("", ", ", None):
-        with pytest.raises(ValueError, match="separator: got .*, expected one char"):
+        with pytest.raises(ValueError, match=r"separator: got .*, expected one char"):
             CSVLogger("log.csv", separator=separator)  # type: ignore[arg-type]
 
 

@@ -250,7 +250,7 @@ ITERABLES: list[tuple[dict[str, Any], type[Exception], str]] = [
         ValueError,
         "validation_batch_size: got 3, but an iterable",
     ),
-    ({"x": [data()], "validation_data": 3}, TypeError, "validation_data: got int"),
+    ({"x": [data()], "validation_data": 3}, TypeError, "an iterable of them, got int"),
     (
         {"x": [data()], "validation_data": (*data(), np.ones(3))},
         ValueError,

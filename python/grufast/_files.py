@@ -26,10 +26,12 @@ def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
         with suppress(FileNotFoundError):
             temporary.chmod(stat.S_IMODE(target.stat().st_mode))
         temporary.replace(target)
-    except BaseException as error:
+    except OSError as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):  # about the file that was asked for
-            error.filename, error.filename2 = str(target), None
+        # About the file that was asked for.
+        raise OSError(error.errno, error.strerror, str(target)) from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
         raise
     _sync_directory(target.parent)
 

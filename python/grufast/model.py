@@ -993,8 +993,8 @@ class Sequential:
             return Validator(self, stream, None)
         else:
             message = (
-                f"validation_data: got {type(data).__name__}, expected the tuple "
-                "(x, y) or (x, y, sample_weight), or an iterable of them"
+                "validation_data: expected the tuple (x, y) or (x, y, sample_weight), "
+                f"or an iterable of them, got {type(data).__name__}"
             )
             raise TypeError(message)
         if rows.lengths is not None:
