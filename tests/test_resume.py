@@ -241,10 +241,11 @@ def test_killed_with_the_whole_interpreter(tmp_path: Path, expected: Any) -> Non
         with subprocess.Popen(command, stdout=subprocess.PIPE) as trainer:
             assert trainer.stdout is not None
             assert trainer.stdout.readline() == b"ready\n"
-            time.sleep(draw.uniform(0, 0.06) if kills < 6 else 60)
+            if kills == 6:
+                break
+            time.sleep(draw.uniform(0, 0.06))
             trainer.kill()
-        if (tmp_path / "results").exists():
-            break
+    assert trainer.returncode == 0
     assert_same(tmp_path, expected)
 
 
@@ -429,7 +430,7 @@ OTHERS: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
     "order": (lambda: {"shuffle": False}, "shuffle True, not False"),
     "epochs of": (lambda: {"steps_per_epoch": 2}, "data .* 4 batches .* 2 batches"),
     "validation": (lambda: {"validation_data": (X, Y)}, r"(data|validation) x \(16, "),
-    "class weights": (lambda: {"class_weight": {0: 2.0}}, "class_weight None, not {0"),
+    "class weights": (lambda: {"class_weight": {0: 2.0}}, "data .* sample_weight None"),
     "optimizer": (
         lambda: {"model": new_model(gf.optimizers.SGD(0.1))},
         "optimizer Adam .* not SGD",

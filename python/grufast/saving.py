@@ -187,12 +187,12 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, Any]:
 def _without_arrays(value: Any, name: str, tensors: dict[str, Array]) -> Any:
     """Return the value in JSON's types, with its arrays put into `tensors`."""
     if isinstance(value, np.ndarray | np.generic):
-        if value.dtype.kind not in "biuf":
+        if value.dtype.kind not in "biuf" or value.dtype.itemsize > 8:
             message = f"{name}: cannot keep an array of {value.dtype}"
             raise TypeError(message)
         while name in tensors:
             name += "+"
-        tensors[name] = np.asarray(value)
+        tensors[name] = np.asarray(value, value.dtype.newbyteorder("="))
         return {_SCALAR if isinstance(value, np.generic) else _ARRAY: name}
     if isinstance(value, Mapping):
         marked = _ARRAY in value or _SCALAR in value
