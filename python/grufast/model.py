@@ -22,7 +22,7 @@ from grufast.losses import LOSSES, Loss
 from grufast.losses import get as get_loss
 from grufast.metrics import METRICS, Metric
 from grufast.metrics import get as get_metrics
-from grufast.optimizers import OPTIMIZERS, Optimizer
+from grufast.optimizers import OPTIMIZERS, Optimizer, storable
 from grufast.optimizers import get as get_optimizer
 
 __all__ = ["Sequential", "load"]
@@ -455,9 +455,8 @@ class Sequential:
         y_pred, saved = self._train(x, rng)
         value, dy = loss.value_and_gradient(y, y_pred)
         dy = _checks.like("loss.gradient", dy, self.dtype, y_pred.shape)
-        for layer, grads in self._gradients(dy, saved, whole=False)[1]:
-            if grads:
-                optimizer.update(layer, grads)
+        all_grads = self._gradients(dy, saved, whole=False)[1]
+        optimizer.update_all(pair for pair in reversed(all_grads) if pair[1])
         return value, y_pred
 
     def _train(self, x: Array, rng: np.random.Generator | None) -> tuple[Array, Any]:
@@ -546,7 +545,7 @@ class Sequential:
 
     def _training_description(self) -> dict[str, Any] | None:
         if (
-            type(self.optimizer) not in OPTIMIZERS.values()
+            not storable(self.optimizer)
             or type(self.loss) not in LOSSES.values()
             or any(
                 METRICS.get(name) is not metric for name, metric in self.metrics.items()

@@ -3,6 +3,7 @@
 
 #include "gemm.hpp"
 #include "gru.hpp"
+#include "optimizers.hpp"
 #include "pointwise.hpp"
 #include "transpose.hpp"
 
@@ -26,7 +27,10 @@ constexpr KernelTable<T> table() {
             activate<T>,
             activate_backward<T>,
             sgd<T>,
-            adam<T>};
+            adam<T>,
+            rmsprop<T>,
+            adagrad<T>,
+            sum_squares<T>};
 }
 
 }  // namespace
