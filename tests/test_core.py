@@ -1150,4 +1150,3 @@ def test_dense_names_the_array_that_is_wrong() -> None:
         dense.forward(zeros(4, 3, dtype="int64"))
     with pytest.raises(TypeError, match="x"):
         dense.forward(None)  # type: ignore[arg-type]
-

@@ -150,7 +150,8 @@ def test_examples_run(module: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", [gf.layers, gf.losses, gf.metrics, gf.optimizers, gf.schedules, gf.callbacks]
+    "module",
+    [gf.layers, gf.losses, gf.metrics, gf.optimizers, gf.schedules, gf.callbacks],
 )
 def test_public_names_exist_and_are_documented(module: object) -> None:
     for name in module.__all__:  # type: ignore[attr-defined]

@@ -186,9 +186,7 @@ def test_rmsprop_agrees_with_hand_computed_steps() -> None:
     # v = 2, mean = 1, v - mean^2 = 1; then v = 1, mean = 0.5, v - mean^2 = 0.75.
     for centered, below in ((False, (2.25, 1.25)), (True, (1.25, 1.0))):
         settings = 0.1, 0.5, 0.5, 0.25, centered
-        w, v, total, mean = reference.rmsprop(
-            one, 2 * one, none, none, none, *settings
-        )
+        w, v, total, mean = reference.rmsprop(one, 2 * one, none, none, none, *settings)
         first = 0.1 * 2 / below[0] ** 0.5
         assert (v[0], mean[0]) == (2.0, 1.0)
         assert w[0] == pytest.approx(1 - first, rel=1e-15)
@@ -245,12 +243,8 @@ def test_a_gradient_that_is_no_number_is_not_hidden(
         grads["w"][33] = bad
         for _ in range(2):
             own.update(weights, grads)
-        assert not np.isfinite(weights["w"][33]) or (
-            # Without a norm an infinite mean square stops its weight; so in Keras.
-            not settings and np.isinf(bad)
-        )
-        spread = bool(settings) and "global_clipnorm" in settings
-        assert np.isnan(weights["v"]).all() == spread
+        assert not np.isfinite(weights["w"][33])
+        assert np.isnan(weights["v"]).all() == ("global_clipnorm" in settings)
 
 
 def test_cut_values_may_come_from_infinity() -> None:
@@ -282,7 +276,9 @@ def test_the_number_of_threads_changes_no_bit(
         for _ in range(3)
     ]
     rows = np.unique(rng.integers(0, 2000, 300))
-    sparse = SparseRows(rows, rng.normal(size=(len(rows), 10)).astype(dtype), (2000, 10))
+    sparse = SparseRows(
+        rows, rng.normal(size=(len(rows), 10)).astype(dtype), (2000, 10)
+    )
 
     def results(config: dict[str, Any]) -> dict[str, Array]:
         own = type(optimizer)(**config)
@@ -405,13 +401,14 @@ def test_sparse_adam_is_pytorchs(rng: np.random.Generator, dtype: Dtype) -> None
     weight = rng.normal(size=(30, 19)).astype(dtype)
     expected = torch.tensor(weight.astype(np.float64), requires_grad=True)
     theirs = torch.optim.SparseAdam([expected], lr=0.01)
-    ours = optimizers.Adam(0.01, epsilon=1e-8)
-    for _ in range(10):
+    ours = optimizers.Adam(0.01)
+    for step in range(1, 11):
+        ours.epsilon = 1e-8 / (1 - ours.beta_2**step) ** 0.5
         rows = np.unique(rng.integers(0, 30, 12))
         values = rng.normal(size=(len(rows), 19)).astype(dtype)
         ours.update({"w": weight}, {"w": SparseRows(rows, values, weight.shape)})
         expected.grad = torch.sparse_coo_tensor(
-            rows[None], values.astype(np.float64), weight.shape
+            rows[None], values.astype(np.float64), weight.shape, check_invariants=True
         )
         theirs.step()
     assert_close("w", weight, expected.detach().numpy(), "update", 10, floor=1.0)
@@ -529,7 +526,9 @@ def test_a_schedule_of_ones_own_must_give_a_rate() -> None:
     assert weights["w"] == -0.5
     for value in (-0.1, float("nan"), float("inf"), None):
         optimizer = optimizers.SGD(Own(value))
-        with pytest.raises((TypeError, ValueError), match=f"learning_rate: got {value}"):
+        with pytest.raises(
+            (TypeError, ValueError), match=f"learning_rate: got {value}"
+        ):
             optimizer.update(weights, grads)
         assert (weights["w"], optimizer.iterations) == (-0.5, 0)
 
@@ -646,7 +645,7 @@ def test_a_state_brings_its_schedule_or_what_took_its_place() -> None:
     one.learning_rate = 0.02
     two.set_state(weights, one.get_state(weights))
     assert two.config["learning_rate"] == 0.02
-    with pytest.raises(ValueError, match="state: no .'learning_rate'."):
+    with pytest.raises(ValueError, match=r"state: no .'learning_rate'."):
         optimizers.SGD().set_state(weights, state)
 
 
@@ -681,7 +680,7 @@ def test_a_wrong_state_changes_nothing(name: str, value: Any, message: str) -> N
     optimizer = optimizers.Adam(0.1)
     optimizer.update(weights, {"a": np.ones(2), "b": np.ones(3)})
     before = optimizer.get_state(weights)
-    other = {key: array + 1 for key, array in before.items()}
+    other = {key: np.array(array + 1) for key, array in before.items()}
     with pytest.raises((TypeError, ValueError), match=message):
         optimizer.set_state(weights, other | {name: value})
     assert_same_bits(optimizer.get_state(weights), before)
@@ -831,7 +830,12 @@ def test_rows_must_fit_their_weight() -> None:
         ),
         ({"a": np.ones(2)}, {"a": np.ones(2, "f4")}, TypeError, "'a'.: .* of float32"),
         ({"a": np.ones(2)}, {"a": None}, TypeError, r"grads\['a'\]: got None"),
-        ({"a": np.ones(2)}, [np.ones(2)], TypeError, "grads: got list, expected a dict"),
+        (
+            {"a": np.ones(2)},
+            [np.ones(2)],
+            TypeError,
+            "grads: got list, expected a dict",
+        ),
         (
             {"a": np.ones(2)},
             {"a": np.ma.masked_equal([1.0, 2.0], 1)},
@@ -882,7 +886,9 @@ def test_weights_must_not_share_memory() -> None:
     grads = {"a": np.ones(6), "b": np.ones(5)}
     with pytest.raises(ValueError, match="target: two of its weights share memory"):
         optimizers.SGD().update(target, grads)
-    optimizers.SGD(1.0).update({"a": whole[:5], "b": whole[5:]}, {**grads, "a": grads["b"]})
+    optimizers.SGD(1.0).update(
+        {"a": whole[:5], "b": whole[5:]}, {**grads, "a": grads["b"]}
+    )
     np.testing.assert_array_equal(whole, 0)
 
 
@@ -1036,7 +1042,7 @@ def test_native_steps_refuse_arrays_they_cannot_update_in_place(names: str) -> N
         with pytest.raises((TypeError, ValueError), match="gradient"):
             step(state(), [wrong])
     for states in ([], [()], [(gradient,)], [[*state()[0]]], [None], state() * 2):
-        with pytest.raises((TypeError, ValueError), match="states|gradients"):
+        with pytest.raises((TypeError, ValueError), match=r"states|gradients"):
             step(states, [gradient])
     vector = [tuple(np.ones(4, np.float32) for _ in slots)]
     if "step" not in slots:

@@ -143,7 +143,7 @@ def test_schedules_are_described_by_their_arguments(
         (
             schedules.PiecewiseConstantDecay,
             ([1, 2], [0.1, 0.2]),
-            "values: got 2 for 2 boundaries, expected one more",
+            "values: got 2, expected one more than the 2 boundaries",
         ),
         (
             schedules.PiecewiseConstantDecay,

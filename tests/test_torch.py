@@ -175,4 +175,3 @@ def test_stacked_bidirectional_grus_agree_with_pytorch(
         assert_close(
             name, actual[name], expected.detach().numpy(), kind, longest * depth, floor
         )
-

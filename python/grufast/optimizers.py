@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
+from inspect import signature
 from typing import Any, Protocol
 
 import numpy as np
@@ -110,7 +111,12 @@ class Optimizer(Configured):
     @property
     def config(self) -> dict[str, Any]:
         """The arguments that make an optimizer like this one, without its state."""
-        return super().config | {"learning_rate": self._learning_rate}
+        return {
+            name: self._learning_rate
+            if name == "learning_rate"
+            else getattr(self, name)
+            for name in signature(type(self)).parameters
+        }
 
     def update(self, target: Target, grads: Gradients) -> None:
         """Move weights against their gradients.
@@ -435,8 +441,8 @@ class Adam(Optimizer):
     for its start from zero: this epsilon is the larger in effect in Keras, by
     ``1 / sqrt(1 - beta_2 ** step)``. Every weight counts the updates it has had.
 
-    From `SparseRows` only their rows and momenta are updated, as in PyTorch's
-    SparseAdam: a row without a gradient stays where it is, and its momenta do not fade.
+    From `SparseRows` only these rows and their momenta are updated, as by PyTorch's
+    SparseAdam (whose epsilon is Keras's): a row without a gradient stays where it is, and its momenta do not fade.
 
     Parameters
     ----------

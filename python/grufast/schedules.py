@@ -285,8 +285,8 @@ class PiecewiseConstantDecay(Schedule):
         ]
         if len(self.values) != len(self.boundaries) + 1:
             message = (
-                f"values: got {len(self.values)} for {len(self.boundaries)} boundaries, "
-                "expected one more than boundaries"
+                f"values: got {len(self.values)}, expected one more than the "
+                f"{len(self.boundaries)} boundaries"
             )
             raise ValueError(message)
         if sorted(set(self.boundaries)) != self.boundaries:

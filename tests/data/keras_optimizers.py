@@ -3,6 +3,7 @@
 python tests/data/keras_optimizers.py, with Keras 3 and its TensorFlow backend.
 """
 
+import inspect
 import json
 import os
 from pathlib import Path
@@ -113,15 +114,37 @@ SCHEDULES: list[tuple[str, dict[str, Any]]] = [
 SCHEDULE_STEPS = [0, 1, 5, 6, 7, 12, 13, 14, 19, 20, 26, 27, 1000]
 
 
+def wide(cls: Any, config: dict[str, Any]) -> Any:
+    """Make a thing with all its numbers in float64.
+
+    Keras's casts from Python's numbers go through float32.
+    """
+    arguments = {
+        name: parameter.default
+        for name, parameter in inspect.signature(cls).parameters.items()
+        if isinstance(parameter.default, float)
+    }
+    arguments |= config
+    for name, value in arguments.items():
+        if isinstance(value, float):
+            arguments[name] = np.float64(value)
+    if "values" in config:
+        arguments["values"] = np.array(config["values"])
+    return cls(**arguments)
+
+
+def schedule(name: str, config: dict[str, Any]) -> Any:
+    return wide(getattr(keras.optimizers.schedules, name), config)
+
+
 def trained(
     name: str, config: dict[str, Any], start: list[Any], gradients: list[list[Any]]
 ) -> dict[str, Any]:
     arguments = dict(config)
     if isinstance(config.get("learning_rate"), dict):
         rate = config["learning_rate"]
-        schedule = getattr(keras.optimizers.schedules, rate["class"])
-        arguments["learning_rate"] = schedule(**rate["config"])
-    optimizer = getattr(keras.optimizers, name)(**arguments)
+        arguments["learning_rate"] = schedule(rate["class"], rate["config"])
+    optimizer = wide(getattr(keras.optimizers, name), arguments)
     weights = [keras.Variable(array, dtype="float64") for array in start]
     recorded = {}
     for step, arrays in enumerate(gradients, 1):
@@ -133,8 +156,7 @@ def trained(
 
 
 def scheduled(name: str, config: dict[str, Any]) -> dict[str, Any]:
-    schedule = getattr(keras.optimizers.schedules, name)(**config)
-    values = [float(schedule(step)) for step in SCHEDULE_STEPS]
+    values = [float(schedule(name, config)(step)) for step in SCHEDULE_STEPS]
     return {"class": name, "config": config, "steps": SCHEDULE_STEPS, "values": values}
 
 
