@@ -28,7 +28,9 @@ ALLOWED: dict[str, set[str]] = {
     "layers": {"layers.base", "layers.basic", "layers.recurrent"},
     "losses": {"_core", "_checks", "_config"},
     "metrics": {"_checks", "_config", "losses"},
-    "optimizers": {"_core", "_checks", "_config"},
+    "_sparse": {"_checks"},
+    "schedules": {"_checks", "_config"},
+    "optimizers": {"_core", "_checks", "_config", "_sparse", "schedules"},
     "figures": {"_files"},
     "callbacks": {"_checks", "figures", "saving"},
     "_batches": {"_checks"},
@@ -94,6 +96,7 @@ ALLOWED: dict[str, set[str]] = {
         "metrics",
         "model",
         "optimizers",
+        "schedules",
     },
     "__main__": {"cli"},
 }
@@ -160,7 +163,8 @@ def test_examples_run(module: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", [gf.layers, gf.losses, gf.metrics, gf.optimizers, gf.callbacks]
+    "module",
+    [gf.layers, gf.losses, gf.metrics, gf.optimizers, gf.schedules, gf.callbacks],
 )
 def test_public_names_exist_and_are_documented(module: object) -> None:
     for name in module.__all__:  # type: ignore[attr-defined]

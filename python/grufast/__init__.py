@@ -16,7 +16,7 @@ Learn the next value of a sine from the ten before it:
 True
 """
 
-from grufast import callbacks, layers, losses, metrics, optimizers
+from grufast import callbacks, layers, losses, metrics, optimizers, schedules
 from grufast._core import __version__, build_info, get_num_threads, set_num_threads
 from grufast.model import Sequential, load
 
@@ -31,5 +31,6 @@ __all__ = [
     "losses",
     "metrics",
     "optimizers",
+    "schedules",
     "set_num_threads",
 ]

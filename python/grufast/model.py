@@ -39,7 +39,7 @@ from grufast.losses import get as get_loss
 from grufast.metrics import METRICS, Metric, MetricLike
 from grufast.metrics import description as describe_metric
 from grufast.metrics import get as get_metrics
-from grufast.optimizers import OPTIMIZERS, Optimizer
+from grufast.optimizers import OPTIMIZERS, Optimizer, storable
 from grufast.optimizers import get as get_optimizer
 
 __all__ = ["Sequential", "load"]
@@ -619,9 +619,8 @@ class Sequential:
         weight = _interim.masked_weights(mask, batch.weight)
         value, dy = loss.value_and_gradient(*_given(y, y_pred, weight))
         dy = _checks.like("loss.gradient", dy, self.dtype, y_pred.shape)
-        for layer, grads in self._gradients(dy, saved, whole=False)[1]:
-            if grads:
-                optimizer.update(layer, grads)
+        all_grads = self._gradients(dy, saved, whole=False)[1]
+        optimizer.update_all(pair for pair in reversed(all_grads) if pair[1])
         scores.add(value, y, y_pred, _interim.masked_weights(mask, None))
 
     def _train(self, x: Array, rng: np.random.Generator | None) -> tuple[Array, Any]:
@@ -721,7 +720,7 @@ class Sequential:
     def _training_description(self) -> dict[str, Any] | None:
         metrics = [describe_metric(metric) for metric in self.metrics.values()]
         if (
-            type(self.optimizer) not in OPTIMIZERS.values()
+            not storable(self.optimizer)
             or type(self.loss) not in LOSSES.values()
             or None in metrics
         ):

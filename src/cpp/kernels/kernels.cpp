@@ -4,6 +4,7 @@
 #include "gemm.hpp"
 #include "gru.hpp"
 #include "losses.hpp"
+#include "optimizers.hpp"
 #include "pointwise.hpp"
 #include "transpose.hpp"
 
@@ -28,6 +29,9 @@ constexpr KernelTable<T> table() {
             activate_backward<T>,
             sgd<T>,
             adam<T>,
+            rmsprop<T>,
+            adagrad<T>,
+            sum_squares<T>,
             cross_entropy<T>};
 }
 
