@@ -15,9 +15,9 @@ class Configured:
 
     def __repr__(self) -> str:
         """Return the call that makes an object like this one."""
-        arguments = []
+        arguments, config = [], self.config
         for name, parameter in signature(type(self)).parameters.items():
-            value = getattr(self, name)
+            value = config[name]
             if parameter.default is Parameter.empty:
                 arguments.append(repr(value))
             elif value != parameter.default:
