@@ -23,33 +23,29 @@ constexpr CellKernels<T> cell_kernels() {
 
 template <class T>
 constexpr KernelTable<T> table() {
-    return {kLanes<T>,
-            gemm_panels<T>,
-            gemm_strips<T>,
-            gemm_outer<T>,
-            sum_rows<T>,
-            transpose<T>,
-            {cell_kernels<GruOf<Usual, false>, T>(),
-             cell_kernels<GruResetBeforeOf<Usual, false>, T>(),
-             cell_kernels<LstmOf<Usual, false, false>, T>(),
-             cell_kernels<GruOf<Chosen, true>, T>(),
-             cell_kernels<GruResetBeforeOf<Chosen, true>, T>(),
-             cell_kernels<LstmOf<Chosen, false, true>, T>(),
-             cell_kernels<LstmOf<Chosen, true, true>, T>(),
-             cell_kernels<SimpleRnn, T>(),
-             cell_kernels<Mgu, T>(),
-             cell_kernels<Jordan, T>(),
-             cell_kernels<GruDecay, T>(),
-             cell_kernels<GruNormalized, T>(),
-             cell_kernels<LstmNormalized, T>()},  // as CellId
-            activate<T>,
-            activate_backward<T>,
-            sgd<T>,
-            adam<T>,
-            rmsprop<T>,
-            adagrad<T>,
-            sum_squares<T>,
-            cross_entropy<T>};
+    return {
+        kLanes<T>,
+        gemm_panels<T>,
+        gemm_strips<T>,
+        gemm_outer<T>,
+        sum_rows<T>,
+        transpose<T>,
+        {cell_kernels<GruOf<Usual, false>, T>(),
+         cell_kernels<GruResetBeforeOf<Usual, false>, T>(),
+         cell_kernels<LstmOf<Usual, false, false>, T>(), cell_kernels<GruOf<Chosen, true>, T>(),
+         cell_kernels<GruResetBeforeOf<Chosen, true>, T>(),
+         cell_kernels<LstmOf<Chosen, false, true>, T>(),
+         cell_kernels<LstmOf<Chosen, true, true>, T>(), cell_kernels<SimpleRnn, T>(),
+         cell_kernels<Mgu, T>(), cell_kernels<Jordan, T>(), cell_kernels<GruDecay, T>(),
+         cell_kernels<GruNormalized, T>(), cell_kernels<LstmNormalized, T>()},  // as CellId
+        activate<T>,
+        activate_backward<T>,
+        sgd<T>,
+        adam<T>,
+        rmsprop<T>,
+        adagrad<T>,
+        sum_squares<T>,
+        cross_entropy<T>};
 }
 
 }  // namespace
