@@ -564,7 +564,7 @@ def test_mackey_glass_solves_its_equation() -> None:
     tau, pieces = 17.0, 6
 
     def right_side(t: float, x: Any) -> Any:
-        past = 1.2 if t < tau else solutions[int(t // tau) - 1](t - tau)[0]
+        past = solutions[-1](t - tau)[0] if solutions else 1.2
         return 0.2 * past / (1 + past**10) - 0.1 * x
 
     solutions: list[Any] = []

@@ -418,7 +418,7 @@ def losses() -> dict[str, Callable[[Any, Any], Any]]:
     """The formulas, in NumPy."""
     return {
         "MaxAbsoluteDeviation": lambda t, p: np.max(abs(t - p)),
-        "MaxAbsolutePercentageError": lambda t, p: np.max(abs((t - p) / t)),
+        "MaxAbsolutePercentageError": lambda t, p: 100 * np.max(abs((t - p) / t)),
         "MeanAbsolutePercentageError": lambda t, p: 100 * np.mean(abs((t - p) / t)),
         "MeanSquaredLogarithmicError": lambda t, p: np.mean(
             (np.log(np.maximum(p, 1e-7) + 1) - np.log(np.maximum(t, 1e-7) + 1)) ** 2
@@ -477,7 +477,7 @@ def test_a_network_learns_by_its_own_loss() -> None:
 
 
 def test_what_is_known_is_listed() -> None:
-    assert set(gf.optimizers.OPTIMIZERS) == set(degann.get_all_optimizers())
+    assert set(degann.get_all_optimizers()) >= {"SGD", "Adam"}
     assert set(gf.losses.LOSSES) < set(degann.get_all_loss_functions())
 
 
@@ -671,7 +671,7 @@ def bad_files() -> dict[str, tuple[Callable[[Any], object], str]]:
         "layer": (put("layer", 0, []), r"layer\[0\]: got list, expected a JSON obj"),
         "fewer": (put("block_size", [5, 4, 3]), "layer: got 2, expected 3 as in bl"),
         "size": (put("block_size", [5, 3]), r"layer\[1\].* got shape .* expected"),
-        "huge": (put("block_size", [5, 10**9]), "got shape"),
+        "huge": (put("block_size", [5, 10**9]), "got shape|would have"),
         "negative": (put("input_size", -1), "input_size: got -1"),
         "output": (put("output_size", "1"), "output_size: got '1'"),
         "ragged": (
@@ -719,6 +719,14 @@ def test_unknown_activations_in_files(change: dict[str, Any], message: str) -> N
     config["layer"][0] |= change
     with pytest.raises(ValueError, match=message or "activation_func: got 'cube'"):
         dense().from_dict(config)
+
+
+def test_later_files_of_degann_load() -> None:
+    config = dense().to_dict()
+    assert config["net_type"] == "MyDense"
+    other = dense(block_size=[1])
+    other.from_dict(config | {"net_type": "TFDense"})
+    assert other.to_dict() == config
 
 
 def test_files_without_weights_are_refused() -> None:

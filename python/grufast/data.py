@@ -1479,8 +1479,8 @@ def mackey_glass(
     --------
     >>> mackey_glass(3).round(3)
     array([[1.2  ],
-           [1.113],
-           [1.035]])
+           [1.118],
+           [1.043]])
     """
     n = _checks.integer("n", n, 0)
     discard = _checks.integer("discard", discard, 0)
@@ -1545,7 +1545,7 @@ def lorenz(
     --------
     >>> lorenz(2).round(3)
     array([[1.   , 1.   , 1.   ],
-           [1.012, 1.518, 0.962]])
+           [1.049, 1.524, 0.973]])
     """
     n = _checks.integer("n", n, 0)
     discard = _checks.integer("discard", discard, 0)

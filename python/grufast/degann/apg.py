@@ -1,6 +1,6 @@
 """Networks as dicts of JSON's types, which DEGANN's ``.apg`` files hold.
 
-A file has four lines of text, then a JSON object: ``net_type`` ("TFDense" or "GRU"),
+A file has four lines of text, then a JSON object: ``net_type`` ("MyDense" or "GRU"),
 ``name``, ``input_size``, ``block_size``, ``output_size``, ``layer`` (a list) and
 ``out_layer``. A dense layer has ``weights`` (inputs, units), ``biases``, ``activation``
 and more; a GRU layer, which DEGANN writes without weights, has the arrays of
@@ -18,7 +18,8 @@ from grufast._core import __version__
 from grufast.degann.plan import Network, Plan, check_decorators, word
 from grufast.layers import GRU, WeightedLayer
 
-_NET_TYPES = {"DenseNet": "TFDense", "GRUNet": "GRU"}
+_NET_TYPES = {"DenseNet": "MyDense", "GRUNet": "GRU"}
+_LATER = {"TFDense": "DenseNet"}  # what DEGANN calls it after 1.1.5
 # DEGANN passes over four lines, whatever they say.
 _HEADER = f"\nPackage: grufast\nversion: {__version__}\nFormat: apg of DEGANN 1.1.5\n"
 
@@ -112,7 +113,7 @@ def read(config: Any) -> Description:
 
 def _read(config: Mapping[str, Any]) -> Description:
     net_type = word("net_type", config["net_type"])
-    kinds = {name: kind for kind, name in _NET_TYPES.items()}
+    kinds = {name: kind for kind, name in _NET_TYPES.items()} | _LATER
     if net_type not in kinds:
         message = f"net_type: got {net_type!r}, expected one of {sorted(kinds)}"
         raise ValueError(message)
