@@ -1053,9 +1053,9 @@ class Buckets:
             msg = f"sequences: expected one dtype, got {', '.join(dtypes)}"
             raise TypeError(msg)
         self._targets = targets
-        if targets is not None and (
-            not isinstance(targets, np.ndarray)
-            or targets.shape[:1] != (len(self._sequences),)
+        given: object = targets
+        if given is not None and not (
+            isinstance(given, np.ndarray) and given.shape[:1] == (len(self._sequences),)
         ):
             msg = f"targets: expected an array of {len(self._sequences)} rows"
             raise ValueError(msg)
@@ -1229,7 +1229,8 @@ def _robertson(x: Floats) -> tuple[Floats, ...]:
 
 
 def _hardsin(x: Floats) -> Floats:
-    return np.sin(np.sin(10 * x) * np.log(x))
+    y: Floats = np.sin(np.sin(10 * x) * np.log(x))
+    return y
 
 
 def _hardsin_from_zero(x: Floats) -> Floats:
@@ -1280,8 +1281,7 @@ FUNCTIONS: dict[str, Function] = {
         "y' + 15y = 0, y(0) = 1: e^(-15x)", (0, 1), lambda x: np.exp(-15 * x)
     ),
     "stiff_second_order": Function(
-        "y'' + 1001y' + 1000y = 0, y(0) = 1, y'(0) = 0: "
-        "(1000 e^(-x) - e^(-1000x))/999",
+        "y'' + 1001y' + 1000y = 0, y(0) = 1, y'(0) = 0: (1000 e^(-x) - e^(-1000x))/999",
         (0, 1),
         _stiff_second_order,
     ),
@@ -1300,9 +1300,7 @@ FUNCTIONS: dict[str, Function] = {
         "(x^2 + 1/2)/(x + 0.1)", (0, 1), lambda x: (x**2 + 0.5) / (x + 0.1)
     ),
     "sig": Function("1/(1 + e^(-x))", (0, 1), lambda x: 1 / (1 + np.exp(-x))),
-    "expexp": Function(
-        "e^(1 - e^(-x))", (0, 1), lambda x: np.exp(1 - np.exp(-x))
-    ),
+    "expexp": Function("e^(1 - e^(-x))", (0, 1), lambda x: np.exp(1 - np.exp(-x))),
     "hardsin": Function("sin(ln(x^(sin 10x)))", (0, 2), _hardsin_from_zero),
     "multidim": Function(
         "sin(5x) log2(1 + y) / sqrt(1 + z)",
@@ -1441,7 +1439,8 @@ def two_waves(
     series = 0.5 * np.sin((t - a) * (10 + 10 * f))
     series += 0.2 * np.sin((t - b) * (20 + 20 * g))
     series += noise * (rng.random((n, steps)) - 0.5)
-    return series[:, :, None]
+    found: Floats = series[:, :, None]
+    return found
 
 
 def mackey_glass(

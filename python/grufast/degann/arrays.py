@@ -27,5 +27,3 @@ def real(name: str, value: object) -> Array:
         message = f"{name}: has numbers that float32 cannot hold"
         raise ValueError(message)
     return single
-
-

@@ -297,7 +297,8 @@ class IModel:
         x, y = real("x_data", x_data), real("y_data", y_data)
         validation = None
         if validation_data is not None:
-            if not isinstance(validation_data, tuple | list) or len(validation_data) != 2:
+            given: object = validation_data
+            if not (isinstance(given, tuple | list) and len(given) == 2):
                 message = "validation_data: expected the tuple (x, y)"
                 raise TypeError(message)
             name = "validation_data"

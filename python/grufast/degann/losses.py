@@ -160,12 +160,13 @@ def get_all_metric_functions() -> dict[str, type[Loss]]:
 
 def get_all_optimizers() -> dict[str, type[Optimizer]]:
     """Return the optimizers that `IModel.compile` knows, by name."""
-    return {k: v for k, v in OPTIMIZERS.items() if issubclass(v, Optimizer)}
+    named: dict[str, Any] = dict(OPTIMIZERS)
+    return {k: v for k, v in named.items() if issubclass(v, Optimizer)}
 
 
 def metric(name: str) -> Callable[[Array, Array], float]:
     """Return a function of that name, which history keeps it under."""
-    loss = known("metrics", name, get_all_metric_functions())()
+    loss: Loss = known("metrics", name, get_all_metric_functions())()
 
     def measure(y_true: Array, y_pred: Array) -> float:
         return loss(y_true, y_pred)

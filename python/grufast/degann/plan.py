@@ -81,9 +81,7 @@ class Plan:
             tuple(_checks.integer("block_size", size, 1) for size in block_size),
             _checks.integer("output_size", output_size, 1),
             _activations(kind, activation_func, len(block_size)),
-            word(
-                "recurrent_activation", more.pop("recurrent_activation", "sigmoid")
-            ),
+            word("recurrent_activation", more.pop("recurrent_activation", "sigmoid")),
             _checks.flag("return_sequences", more.pop("return_sequences", False)),
             _checks.real("dropout_rate", more.pop("dropout_rate", 0.0), 0, 1),
         )
@@ -112,9 +110,7 @@ class Plan:
         }
         usual = {"activation": "tanh", "recurrent_activation": "sigmoid"}
         options: dict[str, Any] = {k: v for k, v in given.items() if v != usual[k]}
-        return GRU(
-            size, return_sequences=self.return_sequences or not last, **options
-        )
+        return GRU(size, return_sequences=self.return_sequences or not last, **options)
 
 
 def word(name: str, value: object) -> str:
