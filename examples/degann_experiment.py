@@ -10,8 +10,9 @@ Run it, or a small part of it, from the repository's root:
     python examples/degann_experiment.py
     python examples/degann_experiment.py --epochs 20,50 --seeds 2 --functions sin,exp
 
-It writes results.md (tables, and the answers in words), results.json, errors.png and
-curves.png to --out. The whole takes about an hour on two cores.
+It writes results.md (tables, and the answers in words), errors.png and curves.png to
+--out, and every training to runs.jsonl there: a run that was interrupted goes on where
+it stopped. The whole takes about XX minutes on two idle cores.
 
 The protocol
 ------------
@@ -216,29 +217,58 @@ def train(job: Job) -> Run:
     )
 
 
-def train_all(title: str, jobs: Sequence[Job], processes: int) -> list[Run]:
-    """Do jobs in parallel; return them in order."""
-    start = time.perf_counter()
-    runs = []
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(processes) as pool:
-        for done, run in enumerate(pool.imap(train, jobs), 1):
-            runs.append(run)
-            job, spent = run.job, time.perf_counter() - start
-            print(
-                f"{title} {done}/{len(jobs)} ({spent:.0f} s): {job.function}, "
-                f"{job.network}, rate {job.rate:g}, seed {job.seed}: "
-                f"error {run.errors[-1]:.4f} in {run.seconds[-1]:.1f} s",
-                flush=True,
-            )
-    return runs
+class Trainings:
+    """Trainings in parallel processes, kept in a file: none is done twice.
+
+    Parameters
+    ----------
+    path : Path
+        Of the file, with a line of JSON for every run.
+    processes : int
+        How many.
+    """
+
+    def __init__(self, path: Path, processes: int) -> None:
+        self.path, self.processes = path, processes
+        self.done: dict[Job, Run] = {}
+        if path.exists():
+            text = path.read_text(encoding="utf-8")
+            whole = text[: text.rfind("\n") + 1]  # without a line cut off by a kill
+            path.write_text(whole, encoding="utf-8")
+            for line in whole.splitlines():
+                run = Run(**json.loads(line))
+                marks = tuple(run.job["marks"])  # type: ignore[index]
+                run.job = Job(**(run.job | {"marks": marks}))  # type: ignore[operator]
+                self.done[run.job] = run
+
+    def run(self, title: str, jobs: Sequence[Job]) -> list[Run]:
+        """Do the jobs; return what came of them, in order."""
+        missing = [job for job in jobs if job not in self.done]
+        start = time.perf_counter()
+        context = multiprocessing.get_context("spawn")
+        with (
+            context.Pool(self.processes) as pool,
+            self.path.open("a", encoding="utf-8") as file,
+        ):
+            for count, run in enumerate(pool.imap_unordered(train, missing), 1):
+                self.done[run.job] = run
+                file.write(json.dumps(asdict(run)) + "\n")
+                file.flush()
+                job, spent = run.job, time.perf_counter() - start
+                print(
+                    f"{title} {count}/{len(missing)} ({spent:.0f} s): {job.function}, "
+                    f"{job.network}, rate {job.rate:g}, seed {job.seed}: "
+                    f"error {run.errors[-1]:.4f} in {run.seconds[-1]:.1f} s",
+                    flush=True,
+                )
+        return [self.done[job] for job in jobs]
 
 
 # --- All of them ----------------------------------------------------------------------
 
 
 def tuned_rates(
-    functions: Sequence[str], rates: Sequence[float], epochs: int, processes: int
+    trainings: Trainings, functions: Sequence[str], rates: Sequence[float], epochs: int
 ) -> dict[tuple[str, str], float]:
     """Return the learning rate for each function and network."""
     jobs = [
@@ -248,7 +278,7 @@ def tuned_rates(
         for rate in rates
     ]
     best: dict[tuple[str, str], Run] = {}
-    for run in train_all("tuning", jobs, processes):
+    for run in trainings.run("tuning", jobs):
         key = run.job.function, run.job.network
         if key not in best or run.validation < best[key].validation:
             best[key] = run
@@ -256,22 +286,22 @@ def tuned_rates(
 
 
 def experiment(
+    trainings: Trainings,
     functions: Sequence[str],
     seeds: int,
     marks: tuple[int, ...],
     rates: Sequence[float],
     tuning_epochs: int,
-    processes: int,
 ) -> list[Run]:
     """Tune, then train with every seed."""
-    tuned = tuned_rates(functions, rates, tuning_epochs, processes)
+    tuned = tuned_rates(trainings, functions, rates, tuning_epochs)
     jobs = [
         Job(function, kind, seed, tuned[function, kind], marks)
         for kind in NETWORKS
         for function in functions
         for seed in range(seeds)
     ]
-    return train_all("training", jobs, processes)
+    return trainings.run("training", jobs)
 
 
 # --- What it says ---------------------------------------------------------------------
@@ -620,12 +650,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     tuning_epochs = min(given.tuning_epochs, marks[-1])
     results = Results(
         experiment(
+            Trainings(given.out / "runs.jsonl", given.processes),
             given.functions,
             given.seeds,
             marks,
             given.rates,
             tuning_epochs,
-            given.processes,
         )
     )
     settings = (
@@ -633,9 +663,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"{', '.join(f'{rate:g}' for rate in given.rates)} "
         f"after {tuning_epochs} epochs; "
         f"{time.perf_counter() - start:.0f} s with {given.processes} processes."
-    )
-    (given.out / "results.json").write_text(
-        json.dumps([asdict(run) for run in results.runs]), encoding="utf-8"
     )
     page = report(results, settings)
     (given.out / "results.md").write_text(page, encoding="utf-8")

@@ -878,8 +878,17 @@ def test_it_runs(
     assert "**RQ1:" in page
     for name in ("errors.png", "curves.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
-    assert len(json.loads((tmp_path / "results.json").read_text())) == 8
     assert "training 8/8" in capsys.readouterr().out
+    runs = tmp_path / "runs.jsonl"
+    lines = runs.read_text().splitlines(keepends=True)
+    assert len(lines) == 12
+    # Killed while it wrote its last line: only that training is done again.
+    runs.write_text("".join(lines[:-1]) + lines[-1][:20])
+    experiment.main(command)
+    assert "training 1/1" in capsys.readouterr().out
+    again = runs.read_text().splitlines(keepends=True)
+    assert again[:-1] == lines[:-1]
+    assert json.loads(again[-1])["errors"] == json.loads(lines[-1])["errors"]
 
 
 @pytest.mark.parametrize(
