@@ -70,12 +70,7 @@ ALLOWED: dict[str, set[str]] = {
         "degann.plan",
         "model",
     },
-    "degann": {
-        "callbacks",
-        "degann.callbacks",
-        "degann.imodel",
-        "degann.losses",
-    },
+    "degann": {"callbacks", "degann.callbacks", "degann.imodel", "degann.losses"},
     "demo": {
         "data",
         "figures",

@@ -31,11 +31,6 @@ from grufast.degann.callbacks import (
 )
 from grufast.degann.imodel import IModel
 from grufast.degann.losses import (
-    MaxAbsoluteDeviation,
-    MaxAbsolutePercentageError,
-    MeanAbsolutePercentageError,
-    MeanSquaredLogarithmicError,
-    RelativeAbsoluteError,
     get_all_loss_functions,
     get_all_metric_functions,
     get_all_optimizers,
@@ -47,13 +42,8 @@ __all__ = [
     "IModel",
     "LightHistory",
     "LossTracking",
-    "MaxAbsoluteDeviation",
-    "MaxAbsolutePercentageError",
-    "MeanAbsolutePercentageError",
-    "MeanSquaredLogarithmicError",
     "MeasureTrainTime",
     "MemoryCleaner",
-    "RelativeAbsoluteError",
     "SaveBestModel",
     "VisualizationDense",
     "VisualizationTS",
