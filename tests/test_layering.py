@@ -54,6 +54,16 @@ ALLOWED: dict[str, set[str]] = {
         "optimizers",
         "callbacks",
     },
+    "sklearn": {
+        "_checks",
+        "callbacks",
+        "data",
+        "forecast",
+        "layers",
+        "losses",
+        "model",
+        "optimizers",
+    },
     "demo": {
         "data",
         "figures",
