@@ -345,9 +345,9 @@ def test_training_ends_when_nothing_improves(kind: Any) -> None:
     y = target(kind, y, labels)
     model = small(kind, max_iter=500, tol=0.01, n_iter_no_change=4).fit(x, y)
     assert 5 < model.n_iter_ < 500
-    best = np.minimum.accumulate(model.loss_curve_)
-    late = model.loss_curve_[-5:] > best[-6] - 0.01
-    assert late.all()
+    losses = model.loss_curve_
+    better = [now <= min(losses[:i]) - 0.01 for i, now in enumerate(losses) if i]
+    assert better[-6:] == [True, *[False] * 5]
     assert model.validation_scores_ is None
     assert model.best_validation_score_ is None
 
@@ -634,7 +634,8 @@ def test_parameters_are_checked(
         (np.full((2, 3, 1), np.inf), "Input X contains infinity"),
         (np.ones(2), "Expected 2D array, got 1D array"),
         ([], "Expected 2D array, got 1D array"),
-        (["a", "b"], "could not convert|Expected 2D array"),
+        ([1.0, 2.0], "Expected 2D array, got 1D array"),
+        ([["a"], ["b"]], "could not convert string"),
     ],
 )
 def test_sequences_are_checked(kind: Any, x: Any, message: str) -> None:
@@ -681,7 +682,7 @@ def test_targets_are_checked() -> None:
         small().fit(x, y[:-1])
     with pytest.raises(ValueError, match="GRURegressor requires y to be passed"):
         small().fit(x, None)
-    with pytest.raises(ValueError, match=r"dim 3|got shape \(40, 1, 1\)"):
+    with pytest.raises(ValueError, match="Found array with dim 3"):
         small().fit(x, y[:, None, None])
     with pytest.raises(ValueError, match="Input y contains NaN"):
         small().fit(x, np.full(40, np.nan))

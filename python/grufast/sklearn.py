@@ -66,19 +66,25 @@ def _joined(X: Any) -> Any:
     """Return sequences of one length as an array, others as a list."""
     if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1:
         X = list(X)
-    if not isinstance(X, list | tuple) or not X:
+    if not isinstance(X, list | tuple):
         return X
     try:
-        shapes = {np.shape(item) for item in X}
-        dims = {len(shape) for shape in shapes}
-    except ValueError:  # NumPy makes no array of an item
-        shapes = dims = set()
-    if len(shapes) == 1:
-        return X if dims == {0} else np.stack([np.asarray(item) for item in X])
-    if dims not in ({1}, {2}):
-        message = "X: expected a list of sequences that are all (T,) or all (T, C)"
-        raise ValueError(message)
-    return list(X)
+        items = [np.asarray(item) for item in X]
+    except ValueError:  # an item whose own items differ in length
+        raise ValueError(_UNLIKE) from None
+    if len({item.shape for item in items}) < 2:
+        return np.array(items)
+    if {item.ndim for item in items} not in ({1}, {2}):
+        raise ValueError(_UNLIKE)
+    return items
+
+
+_UNLIKE = "X: expected a list of sequences that are all (T,) or all (T, C)"
+
+
+def _ndim(X: Any) -> int:
+    # Not of all array-likes: NumPy would not even ask those that only have __array__.
+    return int(X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim)
 
 
 def _checked_list(X: list[Any], dtype: Any, layout: Layout) -> list[Array]:
@@ -282,7 +288,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         else:
             dtype = self.model_.dtype
         X = _joined(X)
-        if not isinstance(X, list) and np.ndim(X) != 3:
+        if not isinstance(X, list) and _ndim(X) != 3:
             if reset or self._columns:
                 x = validate_data(self, X, dtype=dtype, reset=reset)[:, :, None]
             else:
@@ -601,9 +607,6 @@ class GRURegressor(RegressorMixin, _Network):  # type: ignore[misc]
 
     def _checked_y(self, y: Any) -> Floats:
         y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
-        if y.ndim > 2:
-            message = f"y: got shape {y.shape}, expected (n,) or (n, K)"
-            raise ValueError(message)
         return np.asarray(y)
 
     def _adopt_y(
@@ -748,7 +751,8 @@ best_validation_score_
 
     def predict(self, X: Any) -> Array:
         """Return the most probable labels (n,)."""
-        labels: Array = self.classes_[self._predicted(X).argmax(axis=1)]
+        best = self._predicted(X).argmax(axis=1)
+        labels: Array = self.classes_[best]
         return labels
 
     def predict_proba(self, X: Any) -> Floats:
