@@ -1,7 +1,7 @@
 """Spread a grid search of scikit-learn over a Dask cluster.
 
-Handwritten digits of 8 x 8 pixels (scikit-learn's own, 1797 of them) are read row by row
-as sequences of 8 steps of 8 channels. A grid search tries sizes and step sizes by
+Handwritten digits of 8 x 8 pixels (scikit-learn's own, 1797 of them) are read row by
+row as sequences of 8 steps of 8 channels. A grid search tries sizes and step sizes by
 cross-validation; each fit is a task that Dask gives to a worker process. The cluster
 here is a local one; with the address of a scheduler, `--address tcp://host:8786`, the
 same tasks go to its machines, which need grufast and scikit-learn too.

