@@ -27,6 +27,7 @@ NATIVE_TESTS = [
     "inputs",
     "threads",
     "optimizers",
+    "losses",
 ]
 
 

@@ -179,3 +179,15 @@ def adam_step(
     step: int,
 ) -> None:
     """One Adam update (Kingma & Ba 2015, algorithm 1), in place; step counts from 1."""
+
+def softmax_cross_entropy(
+    y_true: Array | NDArray[np.int64],
+    y_pred: Array,
+    sample_weight: Array | None,
+    label_smoothing: float,
+    need_gradient: bool,
+) -> tuple[Array, Array | None]:
+    """Return the loss of each row and (softmax - target) sample_weight / rows.
+
+    y_pred (rows, K) are logits, y_true classes (rows,) or probabilities (rows, K).
+    """

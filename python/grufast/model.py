@@ -20,7 +20,8 @@ from grufast.layers.base import context_of
 from grufast.layers.recurrent import RecurrentLayer, Run
 from grufast.losses import LOSSES, Loss
 from grufast.losses import get as get_loss
-from grufast.metrics import METRICS, Metric
+from grufast.metrics import METRICS, Metric, MetricLike
+from grufast.metrics import description as describe_metric
 from grufast.metrics import get as get_metrics
 from grufast.optimizers import OPTIMIZERS, Optimizer
 from grufast.optimizers import get as get_optimizer
@@ -285,7 +286,7 @@ class Sequential:
         self,
         optimizer: str | Optimizer = "adam",
         loss: str | Loss = "mse",
-        metrics: Iterable[str | Metric] | None = None,
+        metrics: Iterable[MetricLike] | None = None,
     ) -> None:
         """Choose how to train.
 
@@ -293,9 +294,9 @@ class Sequential:
         ----------
         optimizer : Optimizer or {"adam", "sgd"}
             See `grufast.optimizers`.
-        loss : Loss or {"mse", "mae"}
-            See `grufast.losses`.
-        metrics : iterable of str or callable
+        loss : Loss or str
+            See `grufast.losses.get`.
+        metrics : iterable of str, Metric or callable
             See `grufast.metrics.get`.
         """
         self.optimizer = get_optimizer(optimizer)
@@ -545,12 +546,11 @@ class Sequential:
         saving.write(path, description, self.weights)
 
     def _training_description(self) -> dict[str, Any] | None:
+        metrics = [describe_metric(metric) for metric in self.metrics.values()]
         if (
             type(self.optimizer) not in OPTIMIZERS.values()
             or type(self.loss) not in LOSSES.values()
-            or any(
-                METRICS.get(name) is not metric for name, metric in self.metrics.items()
-            )
+            or None in metrics
         ):
             return None
         assert self.optimizer is not None
@@ -558,7 +558,7 @@ class Sequential:
         return {
             "optimizer": describe(self.optimizer),
             "loss": describe(self.loss),
-            "metrics": list(self.metrics),
+            "metrics": metrics,
         }
 
     def _restore(self, file: saving.ModelFile) -> None:
@@ -583,7 +583,10 @@ class Sequential:
             self.compile(
                 rebuild(training["optimizer"], OPTIMIZERS),
                 rebuild(training["loss"], LOSSES),
-                training["metrics"],
+                [
+                    metric if isinstance(metric, str) else rebuild(metric, METRICS)
+                    for metric in training["metrics"]
+                ],
             )
 
     # Inside

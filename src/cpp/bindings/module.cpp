@@ -11,6 +11,7 @@
 #include "../engine/optimizers.hpp"
 #include "../engine/stack.hpp"
 #include "arrays.hpp"
+#include "losses.hpp"
 #include "stream.hpp"
 
 namespace grufast {
@@ -538,6 +539,8 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
     m.def("adam_step", &adam, py::arg("weight"), py::arg("gradient"), py::arg("m"),
           py::arg("v"), py::arg("learning_rate"), py::arg("beta_1"), py::arg("beta_2"),
           py::arg("epsilon"), py::arg("step"));
+    m.def("softmax_cross_entropy", &softmax_cross_entropy, py::arg("y_true"), py::arg("y_pred"),
+          py::arg("sample_weight"), py::arg("label_smoothing"), py::arg("need_gradient"));
 
     py::class_<Workspace>(m, "Workspace")
         .def(py::init<>())

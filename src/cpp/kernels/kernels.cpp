@@ -3,6 +3,7 @@
 
 #include "gemm.hpp"
 #include "gru.hpp"
+#include "losses.hpp"
 #include "pointwise.hpp"
 #include "transpose.hpp"
 
@@ -26,7 +27,8 @@ constexpr KernelTable<T> table() {
             activate<T>,
             activate_backward<T>,
             sgd<T>,
-            adam<T>};
+            adam<T>,
+            cross_entropy<T>};
 }
 
 }  // namespace

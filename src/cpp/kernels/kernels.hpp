@@ -184,6 +184,22 @@ struct Adam {
     T epsilon;
 };
 
+// Softmax and cross-entropy of rows of logits. A target t counts as keep t + spread, which is
+// label smoothing.
+template <class T>
+struct CrossEntropy {
+    const T* logits;
+    Index row;  // stride between rows
+    Index rows, classes;
+    const Index* labels;  // [rows], or null:
+    const T* targets;     // [rows][classes], contiguous
+    const T* weights;     // [rows]; null: one
+    T keep, spread;
+    T scale;      // of the gradient, times a row's weight
+    T* losses;    // [rows], without weights
+    T* gradient;  // [rows][classes], contiguous; null: not wanted
+};
+
 template <class T>
 struct KernelTable {
     Index lanes;
@@ -198,6 +214,7 @@ struct KernelTable {
     void (*activate_backward)(Activation, const T* y, const T* dy, T* dx, Index n) noexcept;
     void (*sgd)(const Sgd<T>&, T* w, const T* g, T* velocity, Index n) noexcept;
     void (*adam)(const Adam<T>&, T* w, const T* g, T* m, T* v, Index n) noexcept;
+    void (*cross_entropy)(const CrossEntropy<T>&) noexcept;
 };
 
 struct Kernels {
