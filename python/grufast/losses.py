@@ -57,6 +57,8 @@ __all__ = [
 _EPSILON = 1e-7
 """What Keras keeps denominators and probabilities away from 0 by."""
 
+_DTYPES = frozenset({np.dtype(np.float32), np.dtype(np.float64)})
+
 
 class Loss(Configured, ABC):
     """A weighted mean over samples, and its gradient; subclass it for one of your own.
@@ -180,15 +182,17 @@ class _TermLoss(Loss):
 
 
 def _mean(terms: Array, weights: Array | None) -> float:
-    if weights is None:
-        return float(np.mean(terms, dtype=np.float64))
-    return float(np.sum(weights * terms)) / terms.size
+    if weights is not None:
+        terms = weights * terms
+    return float(terms.sum(dtype=np.float64)) / terms.size
 
 
 def _shared(slopes: Array, weights: Array | None) -> Array:
     """Return the gradient of `_mean` from the slopes of its terms."""
-    share = np.asarray(1.0 if weights is None else weights) / slopes.size
-    gradient: Array = np.multiply(slopes, share.astype(slopes.dtype), order="C")
+    share: Any = slopes.dtype.type(1 / slopes.size)
+    if weights is not None:
+        share = (weights / slopes.size).astype(slopes.dtype)
+    gradient: Array = np.multiply(slopes, share, order="C")
     return gradient
 
 
@@ -637,7 +641,7 @@ class CategoricalCrossentropy(Loss):
             weights = np.broadcast_to(weights, (*shape[:-1], 1)).reshape(-1)
         evaluate: Any = _core.softmax_cross_entropy
         losses, gradient = (evaluate if self.from_logits else _cross_entropy)(
-            np.require(self._rows(y_true, predictions), requirements=["C", "A"]),
+            _whole(self._rows(y_true, predictions)),
             predictions.reshape(-1, shape[-1]),
             None if weights is None else weights.astype(predictions.dtype),
             self.label_smoothing,
@@ -715,6 +719,10 @@ def _cross_entropy(
     return losses, slopes
 
 
+def _whole(a: Array) -> Array:
+    return a if _in_rows(a) else np.array(a, order="C")
+
+
 def _clipped(p: Array) -> Array:
     inside: Array = np.clip(p, p.dtype.type(_EPSILON), p.dtype.type(1 - _EPSILON))
     return inside
@@ -724,6 +732,9 @@ def _clipped(p: Array) -> Array:
 
 
 def _predictions(y_pred: object) -> Array:
+    # The checks of `_checks` say what is wrong, but take longer.
+    if type(y_pred) is np.ndarray and y_pred.dtype in _DTYPES and _in_rows(y_pred):
+        return y_pred
     checked = _checks.array("y_pred", y_pred, None, "...")
     if not checked.size or not checked.ndim:
         message = f"y_pred: got shape {checked.shape}, expected at least one sample"
@@ -731,7 +742,17 @@ def _predictions(y_pred: object) -> Array:
     return checked
 
 
+def _in_rows(a: Array) -> bool:
+    return a.flags.c_contiguous and a.flags.aligned and a.ndim > 0 and a.size > 0
+
+
 def _truth(y_true: object, y_pred: Array) -> Array:
+    if (
+        type(y_true) is np.ndarray
+        and y_true.dtype == y_pred.dtype
+        and y_true.shape == y_pred.shape
+    ):
+        return y_true
     truth = _checks.array("y_true", y_true, _checks.dtype(y_pred.dtype), "...")
     # (N,) minus (N, 1) would be (N, N), silently.
     if truth.shape != y_pred.shape:
@@ -813,7 +834,7 @@ def element_weights(sample_weight: object, shape: tuple[int, ...]) -> Array | No
 
 
 def masked_weights(
-    mask: Array | None, sample_weight: Array | None = None
+    mask: Array | None, sample_weight: Array | None = None, *, scaled: bool = True
 ) -> Array | None:
     """Return weights of samples that make a loss a mean over the valid steps.
 
@@ -823,12 +844,15 @@ def masked_weights(
         True where a step is valid, False where it is padding.
     sample_weight : ndarray (N,) or (N, T), optional
         What samples count for besides.
+    scaled : bool
+        Whether the weights of valid steps are multiplied by the number of all steps
+        over that of the valid ones. Losses need it, because they divide by the number
+        of all; metrics, which divide by the sum of the weights, do not.
 
     Returns
     -------
     weights : ndarray (N, T), float64
-        0 for padding; the weights of the others are multiplied by the number of all
-        steps over that of the valid ones. Without a mask `sample_weight` as it is.
+        0 for padding. Without a mask `sample_weight` as it is.
 
     Examples
     --------
@@ -844,7 +868,8 @@ def masked_weights(
     if valid.ndim != 2:
         message = f"mask: got shape {valid.shape}, expected (N, T)"
         raise ValueError(message)
-    weights: Array = valid * (valid.size / max(int(valid.sum()), 1))
+    scale = valid.size / max(int(valid.sum()), 1) if scaled else 1.0
+    weights: Array = valid * scale
     own = element_weights(sample_weight, (*valid.shape, 1))
     if own is not None:
         weights = weights * own[..., 0]

@@ -7,7 +7,6 @@ a sample.
 
 from __future__ import annotations
 
-import copy
 import inspect
 import math
 from abc import ABC, abstractmethod
@@ -117,8 +116,7 @@ class Metric(Configured, ABC):
         self, y_true: Array, y_pred: Array, sample_weight: Array | None = None
     ) -> float:
         """Return the metric of these arrays alone, and leave the state as it is."""
-        fresh = copy.deepcopy(self)
-        fresh.reset_state()
+        fresh = type(self)(**self.config)
         fresh.update_state(y_true, y_pred, sample_weight)
         return fresh.result()
 
@@ -710,10 +708,7 @@ class _Counted(Metric):
                 "'micro' or 'weighted'"
             )
             raise ValueError(message)
-        old, new = (
-            np.pad(a, ((0, 0), (0, width - a.shape[1]))) for a in (self._counts, new)
-        )
-        self._counts = old + new
+        self._counts = _widened(self._counts, width) + _widened(new, width)
 
     def result(self) -> float:
         """Return the metric of all batches so far; NaN before the first."""
@@ -731,6 +726,12 @@ class _Counted(Metric):
 
     @abstractmethod
     def _scores(self, hits: Array, predicted: Array, true: Array) -> Array: ...
+
+
+def _widened(a: Array, width: int) -> Array:
+    """Return an array with columns of zeros behind its own, up to this width."""
+    more = width - a.shape[1]
+    return np.pad(a, ((0, 0), (0, more))) if more else a
 
 
 def _ratio(a: Any, b: Any) -> Any:
