@@ -98,6 +98,16 @@ ALLOWED: dict[str, set[str]] = {
         "model",
     },
     "degann": {"callbacks", "degann.callbacks", "degann.imodel", "degann.losses"},
+    "sklearn": {
+        "_checks",
+        "callbacks",
+        "data",
+        "forecast",
+        "layers",
+        "losses",
+        "model",
+        "optimizers",
+    },
     "demo": {
         "data",
         "figures",
