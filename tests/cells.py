@@ -660,8 +660,8 @@ def backward(
             dinputs[name][:, t] = a
         dbefore["h"] = dbefore.get("h", 0) + dv * how.recurrent_mask
         for name in cell.states:
-            a = dbefore[name] + kept[name] * dnew[name]
-            dinitial[name] = dinitial[name] + np.where(live & reset, a, 0)
+            a = dbefore[name] + kept[name] * dnew[name]  # 0 at padded steps
+            dinitial[name] = dinitial[name] + np.where(reset, a, 0)
             d[name] = np.where(live, np.where(reset, 0, a), d[name])
     dinitial = {name: a + d[name] for name, a in dinitial.items()}
     if "x_last" in dinitial and "x_last0" not in states:
