@@ -500,7 +500,8 @@ class Semantics:
         one the states stay; its inputs, reset and zone do not matter.
     padded_output : what the output is there: "zero", or "repeat": the last valid
         output before, in the order of computation, and zeros before any.
-    resets : (N, T) bool: before this step the states are the initial ones again.
+    resets : (N, T) bool: before this step, in the order of computation, the states are
+        the initial ones again.
     reverse : steps T - 1 down to 0. As with Keras's go_backwards, y[:, 0] is then the
         output of step T - 1; see `at_own_time`.
     recurrent_mask : (N, H), factors of the previous output in every product with
