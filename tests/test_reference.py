@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -36,8 +36,13 @@ def gru_arguments(
 
 
 @pytest.fixture
-def torch() -> Any:
-    return pytest.importorskip("torch", reason="PyTorch is not installed")
+def torch() -> Iterator[Any]:
+    """PyTorch on one thread, where it is installed."""
+    module = pytest.importorskip("torch", reason="PyTorch is not installed")
+    previous = module.get_num_threads()
+    module.set_num_threads(1)
+    yield module
+    module.set_num_threads(previous)
 
 
 @RESET_FORMS
