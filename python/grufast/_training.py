@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from grufast import _checks, _interim, callbacks
+from grufast import _checks, callbacks
 from grufast._batches import Batch, Feed
 from grufast._checks import Array
 from grufast.callbacks import (
@@ -61,7 +61,7 @@ class Scores:
     """The loss, a mean over rows, and the metrics, over the batches so far."""
 
     def __init__(self, metrics: Mapping[str, Metric]) -> None:
-        self._metrics = _interim.streamed(metrics)
+        self._metrics = metrics
         self._sum = 0.0
         self.rows = 0
         for metric in self._metrics.values():
@@ -72,10 +72,7 @@ class Scores:
         self._sum += loss * len(y)
         self.rows += len(y)
         for metric in self._metrics.values():
-            if weight is None:
-                metric.update_state(y, y_pred)
-            else:
-                metric.update_state(y, y_pred, weight)
+            metric.update_state(y, y_pred, weight)
 
     def logs(self) -> Logs:
         """Return the values by name."""
@@ -274,6 +271,7 @@ class Training:
     def state(self) -> dict[str, Any]:
         """Return all that decides how training goes on, in JSON's types and arrays."""
         model = self._model
+        assert model.optimizer is not None
         state = {
             "training": self._facts,
             "entropy": self._seeds.entropy,
@@ -282,7 +280,7 @@ class Training:
             "stop_training": model.stop_training,
             "logs": self._logs,
             "weights": model.weights,
-            "optimizer": _interim.get_state(model.optimizer, model),
+            "optimizer": model.optimizer.get_state(model),
             "callbacks": [callback.get_state() for callback in self._stateful],
         }
         if self.batch:
@@ -310,6 +308,7 @@ class Training:
         if state is None:
             return
         model = self._model
+        assert model.optimizer is not None
         with self._refusal():
             for callback, own in zip(self._stateful, state["callbacks"], strict=True):
                 callback.set_state(own)
@@ -318,7 +317,7 @@ class Training:
                 _set_position(self._rng, state["rng"])
             self._logs = {str(k): float(v) for k, v in state["logs"].items()}
             stop = _checks.flag("stop_training", state["stop_training"])
-            _interim.set_state(model.optimizer, model, state["optimizer"])
+            model.optimizer.set_state(model, state["optimizer"])
             model.set_weights(state["weights"])
             model.stop_training = stop
 

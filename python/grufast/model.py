@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from grufast import _checks, _interim, saving
+from grufast import _checks, losses, saving
 from grufast._batches import (
     Batch,
     Column,
@@ -318,7 +318,7 @@ class Sequential:
             _refuse("batch_size", batch_size)
             y = self._predict_feed(StreamFeed("x", x, self._inputs_of, steps), hooks)
         else:
-            y = self._predict(self._checked_x(x), batch_size, hooks)
+            y, _ = self._predict(self._checked_x(x), batch_size, hooks)
         hooks("on_predict_end", {})
         return y
 
@@ -626,18 +626,17 @@ class Sequential:
         self, batch: Batch, rng: np.random.Generator | None, scores: Scores
     ) -> None:
         optimizer, loss = self._compiled()
-        inputs = (batch.x, rng) if batch.mask is None else (batch.x, rng, batch.mask)
-        y_pred, saved = self._train(*inputs)
-        y, mask = batch.y, _interim.mask_of(saved)
+        y_pred, saved = self._train(batch.x, rng, batch.mask)
+        y, mask = batch.y, saved.mask
         assert y is not None
-        weight = _interim.masked_weights(mask, batch.weight)
+        weight = losses.masked_weights(mask, batch.weight)
         value, dy = loss.value_and_gradient(*_given(y, y_pred, weight))
         dy = _checks.like("loss.gradient", dy, self.dtype, y_pred.shape)
         all_grads = self._gradients(dy, saved, whole=False)[1]
         for layer, grads in all_grads:
             value += layer.penalize(grads)
         optimizer.update_all(pair for pair in reversed(all_grads) if pair[1])
-        scores.add(value, y, y_pred, _interim.masked_weights(mask, None))
+        scores.add(value, y, y_pred, losses.masked_weights(mask, scaled=False))
 
     def _train(
         self, x: Array, rng: np.random.Generator | None, mask: Array | None = None
@@ -731,7 +730,8 @@ class Sequential:
         training = self._training_description()
         state: dict[str, Array] = {}
         if _checks.flag("include_optimizer", include_optimizer) and training:
-            state = _interim.get_state(self.optimizer, self)
+            assert self.optimizer is not None
+            state = self.optimizer.get_state(self)
         description = {
             "layers": descriptions,
             "input_shape": self._input_shape,
@@ -787,8 +787,8 @@ class Sequential:
         if state and self.optimizer is None:
             message = "it has an optimizer's state, but does not say whose"
             raise ValueError(message)
-        if state:
-            _interim.set_state(self.optimizer, self, state)
+        if state and self.optimizer is not None:
+            self.optimizer.set_state(self, state)
 
     # Inside
 
@@ -850,12 +850,15 @@ class Sequential:
                     raise ValueError(message)
                 yield index, layer, size
 
-    def _checked_x(self, x: object) -> Array:
+    def _checked_values(self, x: object) -> Array:
+        """Check all of x but its shape."""
         vocabulary = self.layers[0].vocabulary
         if vocabulary is None:
-            x = _checks.array("x", x, self.dtype, "N ...")
-        else:
-            x = _checks.integers("x", x, "N ...", vocabulary)
+            return _checks.array("x", x, self.dtype, "N ...")
+        return _checks.integers("x", x, "N ...", vocabulary)
+
+    def _checked_x(self, x: object) -> Array:
+        x = self._checked_values(x)
         if self.built:
             self._shapes(x.shape)
         else:
@@ -907,7 +910,7 @@ class Sequential:
             message = "x: expected at least one step"
             raise ValueError(message)
         if not self.built and isinstance(whole, np.ndarray):
-            _checks.array("x", whole, self.dtype, "N ...")
+            self._checked_values(whole)
             self.build((None, None, *whole.shape[2:]))
         sequence: Array = self._checked_x(whole)[0]
         return sequence
@@ -923,7 +926,9 @@ class Sequential:
         return self._shapes((None, None, *features))[-1][1:2] == (None,)
 
     def _target(self, y: object, shape: Shape) -> Array:
-        return _interim.target(self.loss, y, shape, self.dtype)
+        # Only the time steps of lists are open, and their sequences come one by one.
+        known: Any = shape
+        return self._compiled()[1].target(y, known, self.dtype)
 
     def _checked_y(self, y: object, x: Column) -> Column:
         shape = self._output_shape(x)
@@ -959,13 +964,13 @@ class Sequential:
             return rows
         y, weight = rows.y, rows.weight
         if isinstance(y, list):
-            own = [_interim.class_weights(each, class_weight) for each in y]
+            own = [losses.class_weights(each, class_weight) for each in y]
             if weight is not None:
                 pairs = zip(own, weight, strict=True)
                 own = [one * other for one, other in pairs]
             return Rows(rows.x, y, own)
         assert y is not None
-        classes = _interim.class_weights(y, class_weight)
+        classes = losses.class_weights(y, class_weight)
         if weight is not None:
             assert not isinstance(weight, list)
             ones = (1,) * (classes.ndim - weight.ndim)
@@ -1056,19 +1061,25 @@ class Sequential:
         batch_size: int | None,
         hooks: CallbackList,
         kind: str = "predict",
-    ) -> Array:
-        """Return the output for an array, a part of the rows at a time."""
+    ) -> tuple[Array, Array | None]:
+        """Return the output for an array, part by part, and its mask."""
         if batch_size is not None:
             size = _checks.integer("batch_size", batch_size, 1)
         else:
             sizes = (math.prod(dims[1:]) for dims in self._shapes((0, *x.shape[1:])))  # type: ignore[arg-type]
             size = max(_LEAST_ROWS, _MOST_ELEMENTS // max(1, *sizes))
-        parts = []
+        outputs: list[Array] = []
+        masks: list[Array] = []
         for number, first in enumerate(range(0, max(len(x), 1), size)):
             hooks(f"on_{kind}_batch_begin", number, {})
-            parts.append(self._infer(x[first : first + size]))
+            y, mask = self._infer_masked(x[first : first + size])
+            outputs.append(y)
+            if mask is not None:
+                masks.append(mask)
             hooks(f"on_{kind}_batch_end", number, {})
-        return np.concatenate(parts) if len(parts) > 1 else parts[0]
+        if len(outputs) == 1:
+            return outputs[0], mask
+        return np.concatenate(outputs), np.concatenate(masks) if masks else None
 
     def _predict_feed(self, feed: RowFeed | StreamFeed, hooks: CallbackList) -> Any:
         """Return the outputs for all batches, as an array or as a list."""
@@ -1083,7 +1094,7 @@ class Sequential:
 
     def _outputs(self, batch: Batch) -> Any:
         """Return the output for a batch: of each sequence the steps that it has."""
-        y, _ = _interim.infer_masked(self, batch.x, batch.mask)
+        y = self._infer(batch.x, batch.mask)
         if batch.lengths is None or not self._has_steps(batch.x.shape[2:]):
             return y
         return [own[:length] for own, length in zip(y, batch.lengths, strict=True)]
@@ -1110,8 +1121,8 @@ class Sequential:
         self, rows: Rows, batch_size: int | None, scores: Scores, hooks: CallbackList
     ) -> None:
         batch = rows.batch(slice(None))
-        y_pred = self._predict(batch.x, batch_size, hooks, "test")
-        self._score(batch, y_pred, None, scores)
+        y_pred, mask = self._predict(batch.x, batch_size, hooks, "test")
+        self._score(batch, y_pred, mask, scores)
 
     def _score_feed(
         self, feed: Feed, number: int, scores: Scores, hooks: CallbackList
@@ -1125,7 +1136,7 @@ class Sequential:
             raise ValueError(message)
 
     def _score_batch(self, batch: Batch, scores: Scores) -> None:
-        y_pred, mask = _interim.infer_masked(self, batch.x, batch.mask)
+        y_pred, mask = self._infer_masked(batch.x, batch.mask)
         self._score(batch, y_pred, mask, scores)
 
     def _score(
@@ -1133,9 +1144,11 @@ class Sequential:
     ) -> None:
         _, loss = self._compiled()
         assert batch.y is not None
-        weight = _interim.masked_weights(mask, batch.weight)
+        weight = losses.masked_weights(mask, batch.weight)
         value = float(loss(*_given(batch.y, y_pred, weight)))
-        scores.add(value, batch.y, y_pred, _interim.masked_weights(mask, None))
+        value += sum(layer.penalty() for layer in self.layers)
+        own = losses.masked_weights(mask, scaled=False)
+        scores.add(value, batch.y, y_pred, own)
 
 
 class Validator:
