@@ -36,7 +36,7 @@ so that 1 is a constant and 0.1 the noise, of the weights with the smallest vali
 error up to that epoch. Medians are over seeds. Intervals are of 95 %, from 10,000
 bootstrap samples of the seeds; ratios are paired by seed, as both networks see the same
 sample. Every process trains with one thread; times are CPU seconds of it, which other
-programs on the machine do not lengthen, with validation.
+programs on the machine hardly lengthen, with validation.
 """
 
 import argparse
