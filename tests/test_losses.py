@@ -755,6 +755,22 @@ def test_any_layout_is_taken_and_gradients_are_contiguous(
         assert gradient.flags.c_contiguous
 
 
+def test_subclasses_of_arrays_are_plain_arrays(rng: np.random.Generator) -> None:
+    class Labelled(np.ndarray[Any, np.dtype[np.float64]]):
+        pass
+
+    y_true, y_pred = rng.uniform(0.1, 0.9, size=(2, 4, 3))
+    weights = rng.uniform(size=4)
+    for loss in (losses.mse, losses.categorical_crossentropy):
+        expected = loss.value_and_gradient(y_true, y_pred, weights)
+        value, gradient = loss.value_and_gradient(
+            y_true.view(Labelled), y_pred.view(Labelled), weights.view(Labelled)
+        )
+        assert value == expected[0]
+        assert type(gradient) is np.ndarray
+        assert gradient.tobytes() == expected[1].tobytes()
+
+
 @pytest.mark.parametrize("loss", losses.NAMES.values(), ids=repr)
 def test_weights_may_be_any_numbers(
     rng: np.random.Generator, loss: losses.Loss
@@ -1007,6 +1023,8 @@ def test_masked_weights_make_means_over_valid_steps(rng: np.random.Generator) ->
     steps = rng.uniform(size=(4, 6))
     both = losses.masked_weights(mask, steps)
     np.testing.assert_allclose(both, weights * steps, rtol=1e-15)
+    unscaled: Any = losses.masked_weights(mask, steps, scaled=False)
+    np.testing.assert_array_equal(unscaled, mask * steps)
     assert losses.masked_weights(None, rows) is rows
     assert losses.masked_weights(None) is None
 

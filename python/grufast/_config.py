@@ -37,9 +37,10 @@ def describe(thing: Configured) -> dict[str, Any]:
 def rebuild(description: Any, classes: Mapping[str, type]) -> Any:
     """Make the object that `describe` described, if its class is one of `classes`.
 
-    An argument may be such an object too, but not its arguments in turn.
+    An argument may be such an object too, and so may its arguments, three deep: a
+    penalty of a layer in both directions, at every step.
     """
-    return _rebuilt(description, classes, 1)
+    return _rebuilt(description, classes, 3)
 
 
 def _rebuilt(description: Any, classes: Mapping[str, type], depth: int) -> Any:

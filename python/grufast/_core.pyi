@@ -8,6 +8,18 @@ from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
 Keep: TypeAlias = Literal["nothing", "states", "gates"]
+Activation: TypeAlias = Literal[
+    "linear",
+    "tanh",
+    "sigmoid",
+    "relu",
+    "hard_sigmoid",
+    "softsign",
+    "elu",
+    "gelu",
+    "swish",
+    "softplus",
+]
 
 class BuildInfo(TypedDict):
     """What `grufast.build_info` returns."""
@@ -144,7 +156,7 @@ class Dense:
         input_size: int,
         units: int,
         dtype: Literal["float32", "float64"],
-        activation: Literal["linear", "tanh", "sigmoid", "relu"],
+        activation: Activation,
     ) -> None: ...
     def pack(self, weight: Array, bias: Array) -> None:
         """Copy weight (units, C) and bias (units,) into the kernels' layout."""
@@ -152,10 +164,19 @@ class Dense:
     def forward(self, x: Array) -> Array:
         """x (rows, C) -> activation(x weight^T + bias) (rows, units)."""
 
+    def train(self, x: Array) -> tuple[Array, Array]:
+        """Return what `forward` does, and what `backward` needs besides x."""
+
     def backward(
-        self, x: Array, y: Array, dy: Array, need_dx: bool = ...
+        self, x: Array, kept: Array, dy: Array, need_dx: bool = ...
     ) -> tuple[Array | None, Array, Array]:
-        """x, y as in forward, dy (rows, units) -> dx or None, dweight, dbias."""
+        """x, kept as in train, dy (rows, units) -> dx or None, dweight, dbias."""
+
+def activate(activation: Activation, x: Array) -> tuple[Array, Array]:
+    """x (n,) -> the activation's values, and what `activate_backward` needs."""
+
+def activate_backward(activation: Activation, kept: Array, dy: Array) -> Array:
+    """kept as from activate, dy (n,) -> dx."""
 
 def sgd_step(
     weight: Array,

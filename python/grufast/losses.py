@@ -834,7 +834,7 @@ def element_weights(sample_weight: object, shape: tuple[int, ...]) -> Array | No
 
 
 def masked_weights(
-    mask: Array | None, sample_weight: Array | None = None
+    mask: Array | None, sample_weight: Array | None = None, *, scaled: bool = True
 ) -> Array | None:
     """Return weights of samples that make a loss a mean over the valid steps.
 
@@ -844,12 +844,15 @@ def masked_weights(
         True where a step is valid, False where it is padding.
     sample_weight : ndarray (N,) or (N, T), optional
         What samples count for besides.
+    scaled : bool
+        Whether the weights of valid steps are multiplied by the number of all steps
+        over that of the valid ones. Losses need it, because they divide by the number
+        of all; metrics, which divide by the sum of the weights, do not.
 
     Returns
     -------
     weights : ndarray (N, T), float64
-        0 for padding; the weights of the others are multiplied by the number of all
-        steps over that of the valid ones. Without a mask `sample_weight` as it is.
+        0 for padding. Without a mask `sample_weight` as it is.
 
     Examples
     --------
@@ -865,7 +868,8 @@ def masked_weights(
     if valid.ndim != 2:
         message = f"mask: got shape {valid.shape}, expected (N, T)"
         raise ValueError(message)
-    weights: Array = valid * (valid.size / max(int(valid.sum()), 1))
+    scale = valid.size / max(int(valid.sum()), 1) if scaled else 1.0
+    weights: Array = valid * scale
     own = element_weights(sample_weight, (*valid.shape, 1))
     if own is not None:
         weights = weights * own[..., 0]

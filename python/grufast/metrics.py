@@ -7,7 +7,6 @@ a sample.
 
 from __future__ import annotations
 
-import copy
 import inspect
 import math
 from abc import ABC, abstractmethod
@@ -117,8 +116,7 @@ class Metric(Configured, ABC):
         self, y_true: Array, y_pred: Array, sample_weight: Array | None = None
     ) -> float:
         """Return the metric of these arrays alone, and leave the state as it is."""
-        fresh = copy.deepcopy(self)
-        fresh.reset_state()
+        fresh = type(self)(**self.config)
         fresh.update_state(y_true, y_pred, sample_weight)
         return fresh.result()
 

@@ -7,7 +7,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from grufast import _checks, saving
 from grufast._checks import Array, Shape
 from grufast._config import describe, rebuild
 from grufast.callbacks import Callback, CallbackList, EpochLog, History, ProgressBar
-from grufast.layers import LAYERS, Context, Layer, WeightedLayer
+from grufast.layers import PARTS, Context, Layer
 from grufast.layers.base import context_of
 from grufast.layers.recurrent import RecurrentLayer, Run
 from grufast.losses import LOSSES, Loss
@@ -84,6 +84,9 @@ class Sequential:
                 raise TypeError(message)
             if isinstance(layer, RecurrentLayer) and layer.return_state:
                 message = f"layers[{index}]: a model cannot pass on a return_state"
+                raise ValueError(message)
+            if index and layer.vocabulary is not None:
+                message = f"layers[{index}]: {layer!r} takes integers: it must be first"
                 raise ValueError(message)
         if len({id(layer) for layer in self.layers}) < len(self.layers):
             message = "layers: each layer may stand in the list once"
@@ -183,11 +186,20 @@ class Sequential:
 
     # Use
 
-    def __call__(self, x: Array) -> Array:
-        """Return the output for `x` in one piece; safe from many threads."""
-        return self._infer(self._checked_x(x))
+    def __call__(self, x: Array, *, mask: Array | None = None) -> Array:
+        """Return the output for `x` in one piece; safe from many threads.
 
-    def forward(self, x: Array) -> tuple[Array, Context]:
+        Parameters
+        ----------
+        x : ndarray (N, ...)
+            Inputs of the model's dtype; integers if it begins with an `Embedding`.
+        mask : ndarray of bool (N, T), optional
+            False where a step of x is padding.
+        """
+        x = self._checked_x(x)
+        return self._infer(x, _checks.mask(mask, x.shape))
+
+    def forward(self, x: Array, *, mask: Array | None = None) -> tuple[Array, Context]:
         """Return the output for `x`, as in training, and the context for `backward`.
 
         For training loops of your own; `fit` is one of ours. The context refers to `x`:
@@ -208,10 +220,11 @@ class Sequential:
         >>> float(gf.losses.mse(target, model(x))) < 0.01
         True
         """
-        y, saved = self._train(self._checked_x(x), None)
+        x = self._checked_x(x)
+        y, saved = self._train(x, None, _checks.mask(mask, x.shape))
         return y, Context(self, (saved, y.shape))
 
-    def backward(self, dy: Array, context: Context) -> tuple[Array, dict[str, Array]]:
+    def backward(self, dy: Array, context: Context) -> tuple[Any, dict[str, Any]]:
         """Return the gradients for x and for the weights, given the output's.
 
         Parameters
@@ -224,9 +237,10 @@ class Sequential:
         Returns
         -------
         dx : ndarray
-            Gradient of the loss for x.
+            Gradient of the loss for x; None where x holds integers.
         grads : dict of str to ndarray
-            Gradients for `weights`, under the same names.
+            Gradients for `weights`, under the same names. Penalties on weights
+            have no part in them: see `Layer.penalize`.
         """
         saved, shape = context_of(self, context)
         dy = _checks.like("dy", dy, self.dtype, shape)
@@ -457,35 +471,40 @@ class Sequential:
         value, dy = loss.value_and_gradient(y, y_pred)
         dy = _checks.like("loss.gradient", dy, self.dtype, y_pred.shape)
         for layer, grads in self._gradients(dy, saved, whole=False)[1]:
+            value += layer.penalize(grads)
             if grads:
                 optimizer.update(layer, grads)
         return value, y_pred
 
-    def _train(self, x: Array, rng: np.random.Generator | None) -> tuple[Array, Any]:
-        saved = []
+    def _train(
+        self, x: Array, rng: np.random.Generator | None, mask: Array | None = None
+    ) -> tuple[Array, _Saved]:
+        kept = []
         for piece in self._pieces:
-            x, kept = piece._train(x, rng)
-            saved.append(kept)
-        return x, saved
+            y, own = piece._train(x, rng, mask)
+            kept.append(own)
+            x, mask = y, _mask_behind(piece, x, mask)
+        return x, _Saved(kept, mask)
 
     def _gradients(
-        self, dy: Array, saved: Sequence[Any], *, whole: bool
-    ) -> tuple[Array, list[tuple[Layer, dict[str, Array]]]]:
+        self, dy: Array, saved: _Saved, *, whole: bool
+    ) -> tuple[Array | None, list[tuple[Layer, dict[str, Array]]]]:
         """Return the gradients for x, if `whole`, and for layers."""
         first = 0 if whole else self._first_weighted
+        dx: Array | None = dy
         all_grads: list[tuple[Layer, dict[str, Array]]] = []
         for index in range(len(self._pieces) - 1, first - 1, -1):
             piece = self._pieces[index]
             need_dx = index > first or whole
             if isinstance(piece, Run):
-                dx, run_grads = piece._gradients(dy, saved[index], need_dx)
+                dx, run_grads = piece._gradients(dy, saved.kept[index], need_dx)
                 all_grads += reversed([*zip(piece.layers, run_grads, strict=True)])
             else:
-                dx, grads = piece._gradients(dy, saved[index], need_dx)
+                dx, grads = piece._gradients(dy, saved.kept[index], need_dx)
                 all_grads.append((piece, grads))
             if dx is not None:
                 dy = dx
-        return dy, all_grads
+        return dx, all_grads
 
     @property
     def _first_weighted(self) -> int:
@@ -520,7 +539,7 @@ class Sequential:
         Raises
         ------
         ValueError
-            If the model is not built.
+            If the model is not built, or a layer or part of one is of your own class.
         TypeError, ValueError
             If JSON cannot hold `metadata`.
 
@@ -537,8 +556,11 @@ class Sequential:
         """
         if not self.built:
             raise ValueError(_NOT_BUILT)
+        descriptions = [describe(layer) for layer in self.layers]
+        for entry in descriptions:
+            rebuild(entry, PARTS)  # what cannot be read again is not written
         description = {
-            "layers": [describe(layer) for layer in self.layers],
+            "layers": descriptions,
             "input_shape": self._input_shape,
             "compile": self._training_description(),
             "metadata": dict(self.metadata if metadata is None else metadata),
@@ -568,7 +590,7 @@ class Sequential:
         layers = list(self._sized_layers(shape))
         tensors = file.tensors(
             {
-                f"layers.{index}.{name}": (layer.dtype, dims)
+                f"layers.{index}.{name}": (str(layer.dtype), dims)
                 for index, layer, size in layers
                 for name, dims in layer.weight_shapes(size).items()
             }
@@ -619,13 +641,13 @@ class Sequential:
                 raise ValueError(message) from None
         return shapes
 
-    def _sized_layers(self, shape: Shape) -> Iterator[tuple[int, WeightedLayer, int]]:
+    def _sized_layers(self, shape: Shape) -> Iterator[tuple[int, Layer, int]]:
         """Yield index, layer and input size of the layers with weights."""
         for index, (layer, inputs) in enumerate(
             zip(self.layers, self._shapes(shape)[:-1], strict=True)
         ):
-            if isinstance(layer, WeightedLayer):
-                size = inputs[-1]
+            if layer.dtype:
+                size = layer.size_of(inputs)
                 if size is None:
                     message = (
                         f"input_shape: {shape} leaves the input size of "
@@ -635,7 +657,11 @@ class Sequential:
                 yield index, layer, size
 
     def _checked_x(self, x: object) -> Array:
-        x = _checks.array("x", x, self.dtype, "N ...")
+        vocabulary = self.layers[0].vocabulary
+        if vocabulary is None:
+            x = _checks.array("x", x, self.dtype, "N ...")
+        else:
+            x = _checks.integers("x", x, "N ...", vocabulary)
         if self.built:
             self._shapes(x.shape)
         else:
@@ -666,10 +692,16 @@ class Sequential:
             message = f"validation_data: {error}"
             raise type(error)(message) from None
 
-    def _infer(self, x: Array) -> Array:
+    def _infer(self, x: Array, mask: Array | None = None) -> Array:
+        return self._infer_masked(x, mask)[0]
+
+    def _infer_masked(
+        self, x: Array, mask: Array | None = None
+    ) -> tuple[Array, Array | None]:
+        """Return the output and its mask."""
         for piece in self._pieces:
-            x = piece._infer(x)
-        return x
+            x, mask = piece._infer(x, mask), _mask_behind(piece, x, mask)
+        return x, mask
 
     def _predict(self, x: Array, batch_size: int | None) -> Array:
         if batch_size is not None:
@@ -687,10 +719,25 @@ class Sequential:
     ) -> dict[str, float]:
         _, loss = self._compiled()
         y_pred = self._predict(x, batch_size)
-        logs = {"loss": float(loss(y, y_pred))}
+        penalty = sum(layer.penalty() for layer in self.layers)
+        logs = {"loss": float(loss(y, y_pred)) + penalty}
         for name, metric in self.metrics.items():
             logs[name] = float(metric(y, y_pred))
         return logs
+
+
+class _Saved(NamedTuple):
+    """What `_train` keeps: for every piece, and the mask of the output."""
+
+    kept: list[Any]
+    mask: Array | None
+
+
+def _mask_behind(piece: Layer | Run, x: Array, mask: Array | None) -> Array | None:
+    """Return the mask of a piece's output."""
+    for layer in piece.layers if isinstance(piece, Run) else (piece,):
+        mask = layer.compute_mask(x, mask)
+    return mask
 
 
 def _pieces(layers: Sequence[Layer]) -> list[Layer | Run]:
@@ -738,7 +785,7 @@ def load(path: str | os.PathLike[str]) -> Sequential:
     path = os.fspath(path)
     try:
         file = saving.ModelFile(path)
-        layers = [rebuild(entry, LAYERS) for entry in file.description["layers"]]
+        layers = [rebuild(entry, PARTS) for entry in file.description["layers"]]
         model = Sequential(layers)
         model._restore(file)
     except KeyError as error:

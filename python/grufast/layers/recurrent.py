@@ -114,10 +114,14 @@ class Run:
             grads.append(mine)
         return dx, grads, first
 
-    def _infer(self, x: Array) -> Array:
+    def _infer(self, x: Array, mask: Array | None = None) -> Array:
+        _no_mask(mask)
         return self.layers[-1]._value(*self.infer(x))
 
-    def _train(self, x: Array, rng: np.random.Generator | None) -> tuple[Array, Any]:
+    def _train(
+        self, x: Array, rng: np.random.Generator | None, mask: Array | None = None
+    ) -> tuple[Array, Any]:
+        _no_mask(mask)
         y, last, workspace = self.train(x)
         return self.layers[-1]._value(y, last), (x, workspace, y, last)
 
@@ -163,7 +167,13 @@ class RecurrentLayer(WeightedLayer):
         size = self.output_size
         return (rows, steps, size) if self.return_sequences else (rows, size)
 
-    def __call__(self, x: Array, initial_state: Array | None = None) -> Any:
+    def __call__(
+        self,
+        x: Array,
+        initial_state: Array | None = None,
+        *,
+        mask: Array | None = None,
+    ) -> Any:
         """Return the output for sequences; keeps nothing, safe from many threads.
 
         Parameters
@@ -180,17 +190,23 @@ class RecurrentLayer(WeightedLayer):
             All states or the last one, merged where there are two directions; with
             ``return_state=True`` the tuple (y, h_n), h_n shaped like `initial_state`.
         """
+        _no_mask(mask)
         x = self._checked_input(x)
         y, last = self._run.infer(x, self._checked_state(initial_state, x))
         return self._output(y, last)
 
     def forward(
-        self, x: Array, initial_state: Array | None = None
+        self,
+        x: Array,
+        initial_state: Array | None = None,
+        *,
+        mask: Array | None = None,
     ) -> tuple[Any, Context]:
         """Return what a call returns, and the context that `backward` needs.
 
         The context refers to `x`: do not change that array before `backward`.
         """
+        _no_mask(mask)
         x = self._checked_input(x)
         states = self._checked_state(initial_state, x)
         y, last, workspace = self._run.train(x, states)
@@ -244,11 +260,13 @@ class RecurrentLayer(WeightedLayer):
                 )
             )
 
-    def _infer(self, x: Array) -> Array:
-        return self._run._infer(x)
+    def _infer(self, x: Array, mask: Array | None = None) -> Array:
+        return self._run._infer(x, mask)
 
-    def _train(self, x: Array, rng: np.random.Generator | None) -> tuple[Array, Any]:
-        return self._run._train(x, rng)
+    def _train(
+        self, x: Array, rng: np.random.Generator | None, mask: Array | None = None
+    ) -> tuple[Array, Any]:
+        return self._run._train(x, rng, mask)
 
     def _gradients(
         self, dy: Array, saved: Any, need_dx: bool
@@ -593,6 +611,12 @@ class Stream:
         if state is not None:
             state = _checks.contiguous("state", state, self._dtype, "H", H=self._units)
         self._native.reset(state)
+
+
+def _no_mask(mask: Array | None) -> None:
+    if mask is not None:
+        message = "mask: recurrent layers cannot leave out steps"
+        raise ValueError(message)
 
 
 def _orthogonal(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
