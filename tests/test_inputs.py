@@ -578,7 +578,7 @@ def test_fit_refuses_wrong_settings_before_it_trains(
 @pytest.mark.parametrize(
     ("options", "name"),
     [
-        ({"optimizer": "adamw"}, "optimizer"),
+        ({"optimizer": "lion"}, "optimizer"),
         ({"optimizer": None}, "optimizer"),
         ({"loss": "hinge"}, "loss"),
         ({"loss": np.mean}, "loss"),

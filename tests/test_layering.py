@@ -49,6 +49,7 @@ ALLOWED: dict[str, set[str]] = {
     "_training": {
         "_batches",
         "_checks",
+        "_config",
         "callbacks",
         "metrics",
         "optimizers",

@@ -14,6 +14,7 @@ import numpy as np
 from grufast import _checks, callbacks
 from grufast._batches import Batch, Feed
 from grufast._checks import Array
+from grufast._config import Configured
 from grufast.callbacks import (
     BackupAndRestore,
     Callback,
@@ -97,9 +98,13 @@ class Scores:
 
 
 def _state_of(metric: Any) -> dict[str, Any]:
-    """Return what a metric has gathered: all that is no setting of it."""
+    """Return what a metric has gathered: all that is no setting and no part of it."""
     settings = metric.config
-    return {name: own for name, own in vars(metric).items() if name not in settings}
+    return {
+        name: own
+        for name, own in vars(metric).items()
+        if name not in settings and not isinstance(own, Configured)
+    }
 
 
 class Training:
