@@ -395,10 +395,12 @@ def clip_values(gradients: list[Array], limit: float) -> list[Array]:
 
 def clip_norms(gradients: list[Array], limit: float) -> list[Array]:
     """Shorten every gradient whose Euclidean norm is larger."""
-    return [g * min(1, limit / max(np.linalg.norm(g), 1e-300)) for g in gradients]
+    return [
+        g * min(1, limit / max(float(np.linalg.norm(g)), 1e-300)) for g in gradients
+    ]
 
 
 def clip_global_norm(gradients: list[Array], limit: float) -> list[Array]:
     """Shorten all gradients alike if the norm of all of them is larger."""
-    norm = np.sqrt(sum(np.sum(g**2) for g in gradients))
+    norm = sum(float(np.sum(g**2)) for g in gradients) ** 0.5
     return [g * min(1, limit / max(norm, 1e-300)) for g in gradients]

@@ -530,7 +530,7 @@ def test_a_schedule_of_ones_own_must_give_a_rate() -> None:
             (TypeError, ValueError), match=f"learning_rate: got {value}"
         ):
             optimizer.update(weights, grads)
-        assert (weights["w"], optimizer.iterations) == (-0.5, 0)
+        assert (weights["w"].item(), optimizer.iterations) == (-0.5, 0)
 
 
 def test_files_name_optimizers_with_their_schedules() -> None:
@@ -543,7 +543,8 @@ def test_files_name_optimizers_with_their_schedules() -> None:
         assert repr(same) == repr(optimizer)
 
     class Own(schedules.Schedule):
-        pass
+        def __call__(self, step: int) -> float:
+            return 1.0
 
     class OwnSGD(optimizers.SGD):
         pass
@@ -696,9 +697,10 @@ def test_a_state_must_be_whole() -> None:
             optimizer.set_state(weights, rest)
     with pytest.raises(TypeError, match="state: got NoneType, expected a dict"):
         optimizer.set_state(weights, None)  # type: ignore[arg-type]
-    for method in (optimizer.get_state, lambda t: optimizer.set_state(t, state)):
-        with pytest.raises(TypeError, match="target: got int"):
-            method(3)
+    with pytest.raises(TypeError, match="target: got int"):
+        optimizer.get_state(3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="target: got int"):
+        optimizer.set_state(3, state)  # type: ignore[arg-type]
 
 
 # Rows
@@ -757,7 +759,8 @@ def test_rows_are_clipped_as_the_whole_matrix_is(
     )
     settings: dict[str, Any] = {clip: 0.5}
     weights = [{"w": np.zeros((6, 9), dtype), "b": np.zeros(4, dtype)} for _ in "ab"]
-    for own, gradient in zip(weights, (rows, rows.to_dense()), strict=True):
+    both: tuple[Any, Any] = rows, rows.to_dense()
+    for own, gradient in zip(weights, both, strict=True):
         optimizer = optimizers.SGD(1.0, **settings)
         optimizer.update(own, {"w": gradient, "b": np.ones(4, dtype)})
     for name in weights[0]:
@@ -826,9 +829,14 @@ def test_rows_must_fit_their_weight() -> None:
             {"b": np.ones(2), "a": np.ones(2)},
             {"b": np.ones(2), "a": np.ones(3)},
             ValueError,
-            r"grads\['a'\]: got shape \(3,\), expected \(2\)",
+            r"grads\['a'\]: got shape \(3,\), expected \(2,\)",
         ),
-        ({"a": np.ones(2)}, {"a": np.ones(2, "f4")}, TypeError, "'a'.: .* of float32"),
+        (
+            {"a": np.ones(2)},
+            {"a": np.ones(2, "f4")},
+            TypeError,
+            "'a'.: got dtype float32",
+        ),
         ({"a": np.ones(2)}, {"a": None}, TypeError, r"grads\['a'\]: got None"),
         (
             {"a": np.ones(2)},
@@ -905,7 +913,7 @@ def test_a_weight_that_became_read_only_is_refused() -> None:
     optimizer.update(weights, grads)
     before = weights["w"].copy()
     weights["w"].flags.writeable = False
-    with pytest.raises(ValueError, match="weight: is read-only"):
+    with pytest.raises(ValueError, match="w: is read-only"):
         optimizer.update(weights, grads)
     np.testing.assert_array_equal(weights["w"], before)
     assert optimizer.iterations == 1
@@ -914,9 +922,13 @@ def test_a_weight_that_became_read_only_is_refused() -> None:
 def test_gradients_come_in_any_layout_and_weights_in_any_rank() -> None:
     weights = {"scalar": np.array(1.0), "matrix": np.ones((2, 3))}
     gradient = np.arange(6.0).reshape(3, 2).T
-    optimizers.SGD(1.0).update(weights, {"scalar": np.array(3.0), "matrix": gradient})
+    unaligned = np.empty(49, np.uint8)[1:].view(np.float64).reshape(2, 3)
+    unaligned[...] = gradient
+    for given in (gradient, np.flip(np.flip(gradient).copy()), unaligned):
+        weights["matrix"][...] = 1
+        optimizers.SGD(1.0).update(weights, {"scalar": np.array(1.0), "matrix": given})
+        np.testing.assert_array_equal(weights["matrix"], 1 - gradient)
     np.testing.assert_array_equal(weights["scalar"], -2.0)
-    np.testing.assert_array_equal(weights["matrix"], 1 - gradient)
 
 
 def test_a_layers_views_are_not_updated_behind_its_back() -> None:
@@ -980,14 +992,17 @@ def test_wrong_settings_are_named(
 
 def native_calls() -> dict[str, Callable[[Any, Any], None]]:
     """Return the native steps, of states and gradients, by the names they keep."""
+    names = ["weight"]
     shared = 0.1, None, None, None, None
     return {
-        "velocity": lambda s, g: _core.sgd_step(s, g, *shared, 0.9, False),
-        "m v v_hat step": lambda s, g: _core.adam_step(s, g, *shared, 0.9, 0.9, 1e-7),
-        "velocity momentum average_gradient": lambda s, g: _core.rmsprop_step(
-            s, g, *shared, 0.9, 0.9, 1e-7
+        "velocity": lambda s, g: _core.sgd_step(names, s, g, *shared, 0.9, False),
+        "m v v_hat step": lambda s, g: _core.adam_step(
+            names, s, g, *shared, 0.9, 0.9, 1e-7
         ),
-        "accumulator": lambda s, g: _core.adagrad_step(s, g, *shared, 1e-7),
+        "velocity momentum average_gradient": lambda s, g: _core.rmsprop_step(
+            names, s, g, *shared, 0.9, 0.9, 1e-7
+        ),
+        "accumulator": lambda s, g: _core.adagrad_step(names, s, g, *shared, 1e-7),
     }
 
 
@@ -1007,15 +1022,16 @@ def test_native_steps_refuse_arrays_they_cannot_update_in_place(names: str) -> N
     read_only = np.ones((4, 6), np.float32)
     read_only.flags.writeable = False
     for name in slots:
-        for wrong in (
+        unfit: tuple[Any, ...] = (
             np.ones((4, 5), np.float32),
             np.ones((4, 6)),
             np.ones((6, 4), np.float32).T,
             read_only,
             [1.0] * 24,
             np.array(-1),
-        ):
-            shown = "weight|gradient" if name == "weight" else name
+        )
+        for wrong in unfit:
+            shown = "weight|grads" if name == "weight" else name
             with pytest.raises((TypeError, ValueError), match=shown):
                 step(state(**{name: wrong}), [gradient])
     for name in slots:
@@ -1024,7 +1040,7 @@ def test_native_steps_refuse_arrays_they_cannot_update_in_place(names: str) -> N
         else:
             with pytest.raises((TypeError, ValueError), match=name):
                 step(state(**{name: None}), [gradient])
-    for wrong in (
+    refused: tuple[Any, ...] = (
         np.ones((6, 4), np.float32),
         np.ones((4, 6)),
         None,
@@ -1038,15 +1054,18 @@ def test_native_steps_refuse_arrays_they_cannot_update_in_place(names: str) -> N
         (np.array([1, 1]), gradient[:2]),
         (np.array([1, 2]), gradient[:1]),
         (np.array([1]), np.ones((1, 6))),
-    ):
-        with pytest.raises((TypeError, ValueError), match="gradient"):
+    )
+    for wrong in refused:
+        with pytest.raises((TypeError, ValueError), match=r"grads.'weight'.:"):
             step(state(), [wrong])
     for states in ([], [()], [(gradient,)], [[*state()[0]]], [None], state() * 2):
         with pytest.raises((TypeError, ValueError), match=r"states|gradients"):
             step(states, [gradient])
     vector = [tuple(np.ones(4, np.float32) for _ in slots)]
     if "step" not in slots:
-        with pytest.raises(ValueError, match="gradient: expected an array, or row"):
+        with pytest.raises(
+            ValueError, match=r"grads.'weight'.: expected an array, or row"
+        ):
             step(vector, [(np.array([1]), np.ones((1, 1), np.float32))])
 
 

@@ -182,6 +182,7 @@ State: TypeAlias = tuple[Any, ...]
 Rows: TypeAlias = tuple[NDArray[np.int64], Array]
 
 def sgd_step(
+    names: list[str],
     states: list[State],
     gradients: list[Array | Rows],
     learning_rate: float,
@@ -194,13 +195,15 @@ def sgd_step(
 ) -> None:
     """Update weights in place; so do the other optimizers' steps.
 
-    A state is (weight, velocity or None), a gradient an array like the weight or the
-    tuple (row numbers (n,), rows (n, D)) for a weight (V, D). The weights are first
-    multiplied by 1 - learning_rate weight_decay, the gradients clipped; None: not.
+    The names are those of the weights, for errors. A state is (weight, velocity or
+    None), a gradient an array like the weight or the tuple (row numbers (n,), rows
+    (n, D)) for a weight (V, D). The weights are first multiplied by
+    1 - learning_rate weight_decay, the gradients clipped; None: not.
     v = momentum v - lr g; w += v (Nesterov: w += momentum v - lr g).
     """
 
 def adam_step(
+    names: list[str],
     states: list[State],
     gradients: list[Array | Rows],
     learning_rate: float,
@@ -219,6 +222,7 @@ def adam_step(
     """
 
 def rmsprop_step(
+    names: list[str],
     states: list[State],
     gradients: list[Array | Rows],
     learning_rate: float,
@@ -237,6 +241,7 @@ def rmsprop_step(
     """
 
 def adagrad_step(
+    names: list[str],
     states: list[State],
     gradients: list[Array | Rows],
     learning_rate: float,

@@ -50,6 +50,7 @@ class Weighted(Protocol):
 
 Target = Weighted | Mapping[str, Array]
 Gradients = Mapping[str, Array] | Mapping[str, Array | SparseRows]
+_Maybe = float | None
 State = tuple[Any, ...]
 """A weight, and what is kept for it in the order of `_slots`; None: not kept."""
 
@@ -169,24 +170,21 @@ class Optimizer(Configured):
         TypeError, ValueError
             As `update` does; nothing has been changed then.
         """
+        names: list[str] = []
         states: list[State] = []
         gradients: list[Any] = []
         for target, grads in pairs:
             weights = self._matched(target, grads)
+            names += weights
             for name, weight in weights.items():
                 gradient = grads[name]
                 states.append(
                     self._states.get(id(weight)) or self._first_state(name, weight)
                 )
-                if (
-                    type(gradient) is not np.ndarray
-                    or gradient.shape != weight.shape
-                    or gradient.dtype != weight.dtype
-                    or not gradient.flags.c_contiguous
-                ):
+                if type(gradient) is not np.ndarray:
                     gradient = self._fitting(name, weight, gradient)
                 gradients.append(gradient)
-        self._step(states, gradients)
+        self._step(names, states, gradients)
         self._iterations += 1
 
     def get_state(self, target: Target) -> dict[str, Array]:
@@ -233,9 +231,7 @@ class Optimizer(Configured):
         TypeError, ValueError
             If names, shapes or dtypes do not agree; nothing has been changed then.
         """
-        if not isinstance(state, Mapping):
-            message = f"state: got {type(state).__name__}, expected a dict of arrays"
-            raise TypeError(message)
+        _require_dict("state", state)
         kept = self._kept(target)
         expected: dict[str, object] = {"iterations": None, **kept}
         by_hand = not isinstance(self._learning_rate, Schedule)
@@ -272,7 +268,9 @@ class Optimizer(Configured):
         """Return what is kept for a weight, in the order of `_slots`."""
 
     @abstractmethod
-    def _step(self, states: list[State], gradients: list[Any]) -> None: ...
+    def _step(
+        self, names: list[str], states: list[State], gradients: list[Any]
+    ) -> None: ...
 
     @property
     def _takes_rows(self) -> bool:
@@ -280,15 +278,13 @@ class Optimizer(Configured):
         return not self.weight_decay
 
     @property
-    def _shared(self) -> tuple[float | None, ...]:
+    def _shared(self) -> tuple[_Maybe, _Maybe, _Maybe, _Maybe]:
         return self.weight_decay, self.clipnorm, self.clipvalue, self.global_clipnorm
 
     def _matched(self, target: Target, grads: Gradients) -> Mapping[str, Array]:
         """Return the target's weights; grads have their names."""
         weights = _weights(target)
-        if not isinstance(grads, Mapping):
-            message = f"grads: got {type(grads).__name__}, expected a dict of arrays"
-            raise TypeError(message)
+        _require_dict("grads", grads)
         if grads.keys() != weights.keys():
             named: Mapping[str, object] = grads
             if weights is not target:
@@ -343,6 +339,12 @@ def _threshold(name: str, value: float | None) -> float | None:
         message = f"{name}: got {value!r}, expected a number above 0, or None"
         raise ValueError(message)
     return number
+
+
+def _require_dict(name: str, value: object) -> None:
+    if not isinstance(value, Mapping):
+        message = f"{name}: got {type(value).__name__}, expected a dict of arrays"
+        raise TypeError(message)
 
 
 def _weights(target: Target) -> Mapping[str, Array]:
@@ -423,8 +425,11 @@ class SGD(Optimizer):
     def _new_state(self, weight: Array) -> tuple[Array | None, ...]:
         return (np.zeros_like(weight) if self.momentum else None,)
 
-    def _step(self, states: list[State], gradients: list[Any]) -> None:
+    def _step(
+        self, names: list[str], states: list[State], gradients: list[Any]
+    ) -> None:
         _core.sgd_step(
+            names,
             states,
             gradients,
             self.learning_rate,
@@ -442,7 +447,8 @@ class Adam(Optimizer):
     ``1 / sqrt(1 - beta_2 ** step)``. Every weight counts the updates it has had.
 
     From `SparseRows` only these rows and their momenta are updated, as by PyTorch's
-    SparseAdam (whose epsilon is Keras's): a row without a gradient stays where it is, and its momenta do not fade.
+    SparseAdam (whose epsilon is Keras's): a row without a gradient stays where it is,
+    and its momenta do not fade.
 
     Parameters
     ----------
@@ -491,8 +497,11 @@ class Adam(Optimizer):
         v_hat = np.zeros_like(weight) if self.amsgrad else None
         return m, v, v_hat, np.zeros((), np.int64)
 
-    def _step(self, states: list[State], gradients: list[Any]) -> None:
+    def _step(
+        self, names: list[str], states: list[State], gradients: list[Any]
+    ) -> None:
         _core.adam_step(
+            names,
             states,
             gradients,
             self.learning_rate,
@@ -604,8 +613,11 @@ class RMSprop(Optimizer):
         kept = (True, self.momentum, self.centered)
         return tuple(np.zeros_like(weight) if each else None for each in kept)
 
-    def _step(self, states: list[State], gradients: list[Any]) -> None:
+    def _step(
+        self, names: list[str], states: list[State], gradients: list[Any]
+    ) -> None:
         _core.rmsprop_step(
+            names,
             states,
             gradients,
             self.learning_rate,
@@ -663,9 +675,11 @@ class Adagrad(Optimizer):
     def _new_state(self, weight: Array) -> tuple[Array | None, ...]:
         return (np.full_like(weight, self.initial_accumulator_value),)
 
-    def _step(self, states: list[State], gradients: list[Any]) -> None:
+    def _step(
+        self, names: list[str], states: list[State], gradients: list[Any]
+    ) -> None:
         _core.adagrad_step(
-            states, gradients, self.learning_rate, *self._shared, self.epsilon
+            names, states, gradients, self.learning_rate, *self._shared, self.epsilon
         )
 
 
@@ -679,7 +693,7 @@ OPTIMIZERS: dict[str, type[Configured]] = {**_BY_NAME, **SCHEDULES}
 
 def storable(optimizer: Optimizer | None) -> bool:
     """Return whether files can name an optimizer and its schedule."""
-    if type(optimizer) not in _BY_NAME.values():
+    if optimizer is None or type(optimizer) not in _BY_NAME.values():
         return False
     rate = optimizer.config["learning_rate"]
     return not isinstance(rate, Schedule) or type(rate) in SCHEDULES.values()
@@ -692,7 +706,8 @@ def get(optimizer: str | Optimizer) -> Optimizer:
     """
     if isinstance(optimizer, Optimizer):
         return optimizer
-    names = {name.lower(): cls for name, cls in _BY_NAME.items()}
-    name = optimizer.lower() if isinstance(optimizer, str) else optimizer
-    cls = names[_checks.choice("optimizer", name, sorted(names))]
-    return cls()
+    given: object = optimizer
+    names: dict[str, Any] = {name.lower(): cls for name, cls in _BY_NAME.items()}
+    name = given.lower() if isinstance(given, str) else given
+    made: Optimizer = names[_checks.choice("optimizer", name, sorted(names))]()
+    return made

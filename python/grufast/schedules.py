@@ -93,7 +93,7 @@ class ExponentialDecay(Schedule):
         """Return the learning rate after `step` updates."""
         elapsed = _elapsed(step, self.decay_steps, self.staircase)
         try:
-            return self.initial_learning_rate * self.decay_rate**elapsed
+            return self.initial_learning_rate * float(self.decay_rate**elapsed)
         except OverflowError:
             return math.inf
 
@@ -187,7 +187,7 @@ class PolynomialDecay(Schedule):
             steps *= max(1, -(-step // steps))
         left = 1 - min(step, steps) / steps
         span = self.initial_learning_rate - self.end_learning_rate
-        return span * left**self.power + self.end_learning_rate
+        return span * float(left**self.power) + self.end_learning_rate
 
 
 class CosineDecay(Schedule):

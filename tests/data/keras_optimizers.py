@@ -119,7 +119,7 @@ def wide(cls: Any, config: dict[str, Any]) -> Any:
 
     Keras's casts from Python's numbers go through float32.
     """
-    arguments = {
+    arguments: dict[str, Any] = {
         name: parameter.default
         for name, parameter in inspect.signature(cls).parameters.items()
         if isinstance(parameter.default, float)

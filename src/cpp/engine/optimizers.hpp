@@ -108,8 +108,7 @@ std::vector<double> sums_of_squares(const std::vector<Item<T>>& items) {
     double elements = 0;
     for (std::size_t i = 0; i < items.size(); ++i) {
         for (Index at = 0; at < items[i].n; at += kChunk) {
-            chunks.push_back(
-                {i, items[i].gradient + at, std::min(kChunk, items[i].n - at), 0});
+            chunks.push_back({i, items[i].gradient + at, std::min(kChunk, items[i].n - at), 0});
         }
         elements += static_cast<double>(items[i].n);
     }

@@ -43,8 +43,7 @@ void adam(const Adam<T>& s, const Update<T>& u) noexcept {
     T *m = u.kept[0], *v = u.kept[1], *v_hat = u.kept[2];
     update_vectors<T>(u, [&](Index i, Index part, Vec<T> gradient) {
         const Vec<T> first = fma(beta_1, load_part<T>(m + i, part), rest_1 * gradient);
-        Vec<T> second =
-            fma(beta_2, load_part<T>(v + i, part), rest_2 * gradient * gradient);
+        Vec<T> second = fma(beta_2, load_part<T>(v + i, part), rest_2 * gradient * gradient);
         store_part<T>(m + i, first, part);
         store_part<T>(v + i, second, part);
         if (v_hat) {
@@ -62,12 +61,10 @@ void rmsprop(const RmsProp<T>& s, const Update<T>& u) noexcept {
     const Vec<T> epsilon = splat<T>(s.epsilon);
     T *squares = u.kept[0], *sum = u.kept[1], *mean = u.kept[2];
     update_vectors<T>(u, [&](Index i, Index part, Vec<T> gradient) {
-        Vec<T> variance =
-            fma(rho, load_part<T>(squares + i, part), rest * gradient * gradient);
+        Vec<T> variance = fma(rho, load_part<T>(squares + i, part), rest * gradient * gradient);
         store_part<T>(squares + i, variance, part);
         if (mean) {
-            const Vec<T> average =
-                fma(rho, load_part<T>(mean + i, part), rest * gradient);
+            const Vec<T> average = fma(rho, load_part<T>(mean + i, part), rest * gradient);
             store_part<T>(mean + i, average, part);
             // Rounding may leave less than nothing where all gradients have been the same.
             variance = at_least(variance - average * average, Vec<T>{});
@@ -85,8 +82,7 @@ void adagrad(const Adagrad<T>& s, const Update<T>& u) noexcept {
     const Vec<T> rate = splat<T>(s.learning_rate), epsilon = splat<T>(s.epsilon);
     T* accumulator = u.kept[0];
     update_vectors<T>(u, [&](Index i, Index part, Vec<T> gradient) {
-        const Vec<T> sum =
-            fma(gradient, gradient, load_part<T>(accumulator + i, part));
+        const Vec<T> sum = fma(gradient, gradient, load_part<T>(accumulator + i, part));
         store_part<T>(accumulator + i, sum, part);
         return rate * gradient / sqrt(sum + epsilon);
     });
