@@ -752,7 +752,7 @@ def test_tensorboard_is_named_where_it_is_missing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorboard.summary", None)
-    with pytest.raises(ImportError, match="pip install tensorboard"):
+    with pytest.raises(ImportError, match=r'pip install "grufast\[tensorboard\]"'):
         TensorBoard()
 
 

@@ -923,7 +923,7 @@ class TensorBoard(Callback):
     Raises
     ------
     ImportError
-        Without the package ``tensorboard``.
+        Without its library, which ``pip install "grufast[tensorboard]"`` brings.
 
     Notes
     -----
@@ -1010,7 +1010,7 @@ def _tensorboard_writer() -> Any:
     try:
         from tensorboard.summary import Writer
     except ImportError as error:
-        message = "the callback TensorBoard needs its library: pip install tensorboard"
+        message = 'TensorBoard needs its library: pip install "grufast[tensorboard]"'
         raise ImportError(message) from error
     return Writer
 
