@@ -408,7 +408,7 @@ class Sequential:
 
         Parameters
         ----------
-        optimizer : Optimizer or {"adam", "sgd"}
+        optimizer : Optimizer or str
             See `grufast.optimizers`.
         loss : Loss or str
             See `grufast.losses.get`.

@@ -310,7 +310,7 @@ class IModel:
             epochs=epochs,
             batch_size=batch_size,
             validation_split=validation_split,
-            validation_data=validation,  # type: ignore[arg-type]
+            validation_data=validation,
             callbacks=callbacks,
             verbose=verbose,
             seed=seed,
@@ -329,7 +329,8 @@ class IModel:
         """Return the output for `inputs`, float32 (n, output_size), in batches."""
         x = real("inputs", inputs)
         with _hooks(self.network, callbacks, "predict"):
-            return self.network.predict(x)
+            y: Array = self.network.predict(x)
+        return y
 
     def evaluate(
         self,
