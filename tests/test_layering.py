@@ -27,7 +27,13 @@ ALLOWED: dict[str, set[str]] = {
     "regularizers": {"_checks", "_config"},
     "layers.base": {"_checks", "_config", "_sparse", "initializers", "regularizers"},
     "layers.basic": {"_core", "_checks", "_sparse", "layers.base"},
-    "layers.recurrent": {"_core", "_checks", "layers.base"},
+    "layers.recurrent": {
+        "_core",
+        "_checks",
+        "initializers",
+        "layers.base",
+        "regularizers",
+    },
     "layers.shapes": {"_checks", "layers.base"},
     "layers.wrappers": {"_checks", "layers.base", "regularizers"},
     "layers": {

@@ -167,19 +167,19 @@ def integers(name: str, value: object, dims: str, high: int) -> Array:
     return plain
 
 
-def mask(value: object, shape: tuple[int, ...]) -> Array | None:
+def mask(value: object, shape: tuple[int, ...], name: str = "mask") -> Array | None:
     """Return a mask of the steps (N, T) of an input of this shape, or None."""
     if value is None:
         return None
     expected = f"expected a NumPy array of bool of shape {shape[:2]}"
     if not isinstance(value, np.ndarray):
-        message = f"mask: got {type(value).__name__}, {expected}"
+        message = f"{name}: got {type(value).__name__}, {expected}"
         raise TypeError(message)
     if value.dtype != np.bool:
-        message = f"mask: got an array of {value.dtype}, {expected}"
+        message = f"{name}: got an array of {value.dtype}, {expected}"
         raise TypeError(message)
     if len(shape) < 2 or value.shape != shape[:2]:
-        message = f"mask: got shape {value.shape}, {expected}"
+        message = f"{name}: got shape {value.shape}, {expected}"
         raise ValueError(message)
     return np.asarray(value)
 

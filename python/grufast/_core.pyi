@@ -21,6 +21,22 @@ Activation: TypeAlias = Literal[
     "softplus",
 ]
 
+Cell: TypeAlias = Literal[
+    "gru",
+    "gru_reset_before",
+    "lstm",
+    "gru_chosen",
+    "gru_reset_before_chosen",
+    "lstm_chosen",
+    "lstm_peephole",
+    "simple_rnn",
+    "mgu",
+    "jordan",
+    "gru_decay",
+    "gru_normalized",
+    "lstm_normalized",
+]
+
 class BuildInfo(TypedDict):
     """What `grufast.build_info` returns."""
 
@@ -63,15 +79,27 @@ class Recurrent:
 
     def __init__(
         self,
-        cell: Literal["gru", "gru_reset_before"],
+        cell: Cell,
         input_size: int,
         hidden_size: int,
         dtype: Literal["float32", "float64"],
-    ) -> None: ...
-    def pack(
-        self, weight_ih: Array, weight_hh: Array, bias_ih: Array, bias_hh: Array
+        activation: Activation = ...,
+        recurrent_activation: Activation = ...,
     ) -> None:
-        """Copy weights (G*H, C), (G*H, H), (G*H,), (G*H,) into the kernels' layout."""
+        """Cells "..._chosen", and those with one form only, heed the activations."""
+
+    def pack(
+        self,
+        weight_ih: Array,
+        weight_hh: Array,
+        bias_ih: Array,
+        bias_hh: Array,
+        parameters: Array | None = ...,
+    ) -> None:
+        """Copy weights (G*H, C), (G*H, H), (G*H,), (G*H,) into the kernels' layout.
+
+        parameters (P*H,): what some cells have besides; see the headers of the cells.
+        """
 
     def forward(
         self,
@@ -121,10 +149,16 @@ class Stack:
 
     The second direction of a level runs over the reversed sequence, and its states
     stand beside the first one's in the level's output. Lists of states have an item
-    for every direction, first level first.
+    for every state of every direction, first level first.
     """
 
-    def __init__(self, levels: Sequence[Sequence[Recurrent]]) -> None: ...
+    def __init__(
+        self,
+        levels: Sequence[Sequence[Recurrent]],
+        backwards: Sequence[bool] = ...,
+    ) -> None:
+        """backwards: which levels of one direction run from the sequence's end."""
+
     def forward(
         self,
         x: Array,
@@ -132,8 +166,23 @@ class Stack:
         sequences: bool,
         workspace: Workspace,
         keep: Keep,
+        lengths: Sequence[int] | NDArray[np.integer] | None = ...,
+        mask: NDArray[np.bool] | None = ...,
+        resets: NDArray[np.bool] | None = ...,
+        repeat: bool = ...,
+        recurrent_masks: Sequence[Array | None] | None = ...,
+        zones: Sequence[tuple[Sequence[float], bool, int] | None] | None = ...,
     ) -> tuple[Array | None, list[Array]]:
-        """Return y of the last level or None, and the last states."""
+        """Return y of the last level or None, and the last states.
+
+        lengths (N,) or mask (N, T): the steps to run; outputs at others are zero or,
+        with `repeat`, the last one again. resets (N, T): where states are the first
+        ones again before the step. Of every direction: recurrent_masks (N, H), which
+        the state is multiplied by on its way into products; zones, which are the rates
+        of the states, whether units are drawn, and the seed of that. These two are for
+        cells whose formula is separate, that is, all but "gru", "gru_reset_before" and
+        "lstm".
+        """
 
     def backward(
         self,
@@ -145,7 +194,8 @@ class Stack:
     ) -> tuple[Array | None, list[Array]]:
         """Return dx or None, and the other gradients.
 
-        Those are dh0, dweight_ih, dweight_hh, dbias_ih, dbias_hh of every direction.
+        Of every direction those are dh0 (of every state), dweight_ih, dweight_hh,
+        dbias_ih, dbias_hh and, where the cell has any, dparameters.
         """
 
 class Dense:

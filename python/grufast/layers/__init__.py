@@ -10,7 +10,17 @@ from grufast.layers.basic import (
     LayerNormalization,
     Softmax,
 )
-from grufast.layers.recurrent import GRU, Bidirectional, Stream
+from grufast.layers.recurrent import (
+    GRU,
+    GRUD,
+    LSTM,
+    MGU,
+    Bidirectional,
+    CellLayer,
+    JordanRNN,
+    SimpleRNN,
+    Stream,
+)
 from grufast.layers.shapes import (
     Flatten,
     GlobalAveragePooling1D,
@@ -24,8 +34,12 @@ from grufast.regularizers import REGULARIZERS
 
 __all__ = [
     "GRU",
+    "GRUD",
+    "LSTM",
+    "MGU",
     "Activation",
     "Bidirectional",
+    "CellLayer",
     "Context",
     "Dense",
     "Dropout",
@@ -33,11 +47,13 @@ __all__ = [
     "Flatten",
     "GlobalAveragePooling1D",
     "GlobalMaxPooling1D",
+    "JordanRNN",
     "Layer",
     "LayerNormalization",
     "Masking",
     "RepeatVector",
     "Reshape",
+    "SimpleRNN",
     "Softmax",
     "Stream",
     "TimeDistributed",
@@ -48,6 +64,9 @@ LAYERS: dict[str, type[Layer]] = {
     layer.__name__: layer
     for layer in (
         GRU,
+        GRUD,
+        LSTM,
+        MGU,
         Activation,
         Bidirectional,
         Dense,
@@ -56,10 +75,12 @@ LAYERS: dict[str, type[Layer]] = {
         Flatten,
         GlobalAveragePooling1D,
         GlobalMaxPooling1D,
+        JordanRNN,
         LayerNormalization,
         Masking,
         RepeatVector,
         Reshape,
+        SimpleRNN,
         Softmax,
         TimeDistributed,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -445,16 +444,3 @@ _SETS: dict[Initializer, dict[str, FirstWeights]] = {
     },
 }
 """First weights by role, as each of the libraries makes them."""
-
-
-def uniform(
-    rng: np.random.Generator, limit: float, shapes: Mapping[str, tuple[int, ...]]
-) -> dict[str, Array]:
-    """Return first weights, uniform within +-limit."""
-    return {name: rng.uniform(-limit, limit, dims) for name, dims in shapes.items()}
-
-
-def glorot(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    """Return a first weight as Glorot and Bengio 2010 make it, uniformly."""
-    limit = math.sqrt(6 / sum(shape))
-    return rng.uniform(-limit, limit, shape)
