@@ -20,6 +20,7 @@ SOURCES = [
 NATIVE_TESTS = [
     "core",
     "layer_gru",
+    "layers",
     "bidirectional",
     "memory",
     "stack",
@@ -27,6 +28,7 @@ NATIVE_TESTS = [
     "inputs",
     "threads",
     "optimizers",
+    "losses",
 ]
 
 

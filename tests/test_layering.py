@@ -22,12 +22,31 @@ ALLOWED: dict[str, set[str]] = {
     "_checks": set(),
     "_config": set(),
     "_files": set(),
-    "layers.base": {"_checks", "_config"},
-    "layers.basic": {"_core", "_checks", "layers.base"},
-    "layers.recurrent": {"_core", "_checks", "layers.base"},
-    "layers": {"layers.base", "layers.basic", "layers.recurrent"},
-    "losses": {"_checks", "_config"},
-    "metrics": {"_checks", "losses"},
+    "_sparse": {"_checks"},
+    "initializers": {"_checks", "_config"},
+    "regularizers": {"_checks", "_config"},
+    "layers.base": {"_checks", "_config", "_sparse", "initializers", "regularizers"},
+    "layers.basic": {"_core", "_checks", "_sparse", "layers.base"},
+    "layers.recurrent": {
+        "_core",
+        "_checks",
+        "initializers",
+        "layers.base",
+        "regularizers",
+    },
+    "layers.shapes": {"_checks", "layers.base"},
+    "layers.wrappers": {"_checks", "layers.base", "regularizers"},
+    "layers": {
+        "initializers",
+        "layers.base",
+        "layers.basic",
+        "layers.recurrent",
+        "layers.shapes",
+        "layers.wrappers",
+        "regularizers",
+    },
+    "losses": {"_core", "_checks", "_config"},
+    "metrics": {"_checks", "_config", "losses"},
     "optimizers": {"_core", "_checks", "_config"},
     "figures": {"_files"},
     "callbacks": {"_checks", "figures", "saving"},
@@ -36,6 +55,7 @@ ALLOWED: dict[str, set[str]] = {
     "_training": {
         "_batches",
         "_checks",
+        "_config",
         "_interim",
         "callbacks",
         "metrics",
@@ -89,11 +109,13 @@ ALLOWED: dict[str, set[str]] = {
     "__init__": {
         "_core",
         "callbacks",
+        "initializers",
         "layers",
         "losses",
         "metrics",
         "model",
         "optimizers",
+        "regularizers",
     },
     "__main__": {"cli"},
 }
@@ -160,7 +182,16 @@ def test_examples_run(module: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", [gf.layers, gf.losses, gf.metrics, gf.optimizers, gf.callbacks]
+    "module",
+    [
+        gf.callbacks,
+        gf.initializers,
+        gf.layers,
+        gf.losses,
+        gf.metrics,
+        gf.optimizers,
+        gf.regularizers,
+    ],
 )
 def test_public_names_exist_and_are_documented(module: object) -> None:
     for name in module.__all__:  # type: ignore[attr-defined]

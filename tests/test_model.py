@@ -366,10 +366,10 @@ def test_batches_cover_every_row_once() -> None:
 
     class Spy(gf.losses.MeanSquaredError):
         def value_and_gradient(
-            self, y_true: Array, y_pred: Array
+            self, y_true: Array, y_pred: Array, sample_weight: Array | None = None
         ) -> tuple[float, Array]:
             seen.extend(y_true[:, 0].tolist())
-            return super().value_and_gradient(y_true, y_pred)
+            return super().value_and_gradient(y_true, y_pred, sample_weight)
 
     x = np.zeros((10, 1, 1), np.float32)
     y = np.arange(10, dtype=np.float32)
@@ -457,8 +457,10 @@ def test_the_gradient_of_ones_own_loss_is_checked() -> None:
     class Own(gf.losses.MeanSquaredError):
         change: Callable[[Array], Array]
 
-        def gradient(self, y_true: Array, y_pred: Array) -> Array:
-            return type(self).change(super().gradient(y_true, y_pred))
+        def gradient(
+            self, y_true: Array, y_pred: Array, sample_weight: Array | None = None
+        ) -> Array:
+            return type(self).change(super().gradient(y_true, y_pred, sample_weight))
 
         value_and_gradient = gf.losses.Loss.value_and_gradient
 
@@ -486,14 +488,14 @@ def test_large_predictions_go_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     model = small()
     whole = model.predict(x)
     parts: list[int] = []
-    infer = gf.Sequential._infer
+    infer = gf.Sequential._infer_masked
 
-    def spy(model: gf.Sequential, x: Array) -> Array:
+    def spy(model: gf.Sequential, x: Array) -> Any:
         parts.append(len(x))
         return infer(model, x)
 
     monkeypatch.setattr("grufast.model._MOST_ELEMENTS", 10 * 6 * 64)
-    monkeypatch.setattr(gf.Sequential, "_infer", spy)
+    monkeypatch.setattr(gf.Sequential, "_infer_masked", spy)
     np.testing.assert_array_equal(model.predict(x), whole)
     assert parts == [64, 64, 64, 8]
 
@@ -724,7 +726,7 @@ def test_training_needs_compile() -> None:
     ("metrics", "error", "message"),
     [
         ("mae", TypeError, r"expected a list such as \[.mae.\]"),
-        (["r2"], ValueError, "metrics: got 'r2', expected one of .'mse', 'mae'."),
+        (["r3"], ValueError, "metrics: got 'r3', expected one of .'mse', 'mae'."),
         (["mae", gf.metrics.mae], ValueError, "the name 'mae' is taken"),
     ],
 )

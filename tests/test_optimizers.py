@@ -204,7 +204,7 @@ def test_a_layers_views_are_not_updated_behind_its_back() -> None:
         (optimizers.Adam, {"beta_1": 1}, "beta_1: got 1"),
         (optimizers.Adam, {"epsilon": -1e-9}, "epsilon: got -1e-09"),
         (optimizers.get, {"optimizer": "lion"}, "optimizer: got 'lion'"),
-        (losses.get, {"loss": "huber"}, "loss: got 'huber'"),
+        (losses.get, {"loss": "hinge"}, "loss: got 'hinge'"),
         (losses.get, {"loss": None}, "loss: got None"),
     ],
 )

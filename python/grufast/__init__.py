@@ -16,7 +16,15 @@ Learn the next value of a sine from the ten before it:
 True
 """
 
-from grufast import callbacks, layers, losses, metrics, optimizers
+from grufast import (
+    callbacks,
+    initializers,
+    layers,
+    losses,
+    metrics,
+    optimizers,
+    regularizers,
+)
 from grufast._core import __version__, build_info, get_num_threads, set_num_threads
 from grufast.model import Sequential, load
 
@@ -26,10 +34,12 @@ __all__ = [
     "build_info",
     "callbacks",
     "get_num_threads",
+    "initializers",
     "layers",
     "load",
     "losses",
     "metrics",
     "optimizers",
+    "regularizers",
     "set_num_threads",
 ]

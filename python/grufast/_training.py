@@ -14,6 +14,7 @@ import numpy as np
 from grufast import _checks, _interim, callbacks
 from grufast._batches import Batch, Feed
 from grufast._checks import Array
+from grufast._config import Configured
 from grufast.callbacks import (
     BackupAndRestore,
     Callback,
@@ -61,7 +62,7 @@ class Scores:
     """The loss, a mean over rows, and the metrics, over the batches so far."""
 
     def __init__(self, metrics: Mapping[str, Metric]) -> None:
-        self._metrics = _interim.streamed(metrics)
+        self._metrics = metrics
         self._sum = 0.0
         self.rows = 0
         for metric in self._metrics.values():
@@ -72,10 +73,7 @@ class Scores:
         self._sum += loss * len(y)
         self.rows += len(y)
         for metric in self._metrics.values():
-            if weight is None:
-                metric.update_state(y, y_pred)
-            else:
-                metric.update_state(y, y_pred, weight)
+            metric.update_state(y, y_pred, weight)
 
     def logs(self) -> Logs:
         """Return the values by name."""
@@ -99,10 +97,14 @@ class Scores:
             vars(metric).update(own)
 
 
-def _state_of(metric: Any) -> dict[str, Any]:
+def _state_of(metric: Metric) -> dict[str, Any]:
     """Return what a metric has gathered: all that is no setting of it."""
     settings = metric.config
-    return {name: own for name, own in vars(metric).items() if name not in settings}
+    return {
+        name: own
+        for name, own in vars(metric).items()
+        if name not in settings and not (isinstance(own, Configured) or callable(own))
+    }
 
 
 class Training:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from grufast import _checks, _interim, saving
+from grufast import _checks, _interim, losses, saving
 from grufast._batches import (
     Batch,
     Column,
@@ -31,12 +31,13 @@ from grufast._training import (
     with_progress,
 )
 from grufast.callbacks import Callback, CallbackList, History, Logs
-from grufast.layers import LAYERS, Context, Layer, WeightedLayer
+from grufast.layers import PARTS, Context, Layer
 from grufast.layers.base import context_of
 from grufast.layers.recurrent import RecurrentLayer, Run
 from grufast.losses import LOSSES, Loss
 from grufast.losses import get as get_loss
-from grufast.metrics import METRICS, Metric
+from grufast.metrics import METRICS, Metric, MetricLike
+from grufast.metrics import description as describe_metric
 from grufast.metrics import get as get_metrics
 from grufast.optimizers import OPTIMIZERS, Optimizer
 from grufast.optimizers import get as get_optimizer
@@ -101,6 +102,9 @@ class Sequential:
                 raise TypeError(message)
             if isinstance(layer, RecurrentLayer) and layer.return_state:
                 message = f"layers[{index}]: a model cannot pass on a return_state"
+                raise ValueError(message)
+            if index and layer.vocabulary is not None:
+                message = f"layers[{index}]: {layer!r} takes integers: it must be first"
                 raise ValueError(message)
         if len({id(layer) for layer in self.layers}) < len(self.layers):
             message = "layers: each layer may stand in the list once"
@@ -200,11 +204,20 @@ class Sequential:
 
     # Use
 
-    def __call__(self, x: Array) -> Array:
-        """Return the output for `x` in one piece; safe from many threads."""
-        return self._infer(self._checked_x(x))
+    def __call__(self, x: Array, *, mask: Array | None = None) -> Array:
+        """Return the output for `x` in one piece; safe from many threads.
 
-    def forward(self, x: Array) -> tuple[Array, Context]:
+        Parameters
+        ----------
+        x : ndarray (N, ...)
+            Inputs of the model's dtype; integers if it begins with an `Embedding`.
+        mask : ndarray of bool (N, T), optional
+            False where a step of x is padding.
+        """
+        x = self._checked_x(x)
+        return self._infer(x, _checks.mask(mask, x.shape))
+
+    def forward(self, x: Array, *, mask: Array | None = None) -> tuple[Array, Context]:
         """Return the output for `x`, as in training, and the context for `backward`.
 
         For training loops of your own; `fit` is one of ours. The context refers to `x`:
@@ -225,10 +238,11 @@ class Sequential:
         >>> float(gf.losses.mse(target, model(x))) < 0.01
         True
         """
-        y, saved = self._train(self._checked_x(x), None)
+        x = self._checked_x(x)
+        y, saved = self._train(x, None, _checks.mask(mask, x.shape))
         return y, Context(self, (saved, y.shape))
 
-    def backward(self, dy: Array, context: Context) -> tuple[Array, dict[str, Array]]:
+    def backward(self, dy: Array, context: Context) -> tuple[Any, dict[str, Any]]:
         """Return the gradients for x and for the weights, given the output's.
 
         Parameters
@@ -241,9 +255,10 @@ class Sequential:
         Returns
         -------
         dx : ndarray
-            Gradient of the loss for x.
+            Gradient of the loss for x; None where x holds integers.
         grads : dict of str to ndarray
-            Gradients for `weights`, under the same names.
+            Gradients for `weights`, under the same names. Penalties on weights
+            have no part in them: see `Layer.penalize`.
         """
         saved, shape = context_of(self, context)
         dy = _checks.like("dy", dy, self.dtype, shape)
@@ -303,7 +318,7 @@ class Sequential:
             _refuse("batch_size", batch_size)
             y = self._predict_feed(StreamFeed("x", x, self._inputs_of, steps), hooks)
         else:
-            y = self._predict(self._checked_x(x), batch_size, hooks)
+            y, _ = self._predict(self._checked_x(x), batch_size, hooks)
         hooks("on_predict_end", {})
         return y
 
@@ -387,7 +402,7 @@ class Sequential:
         self,
         optimizer: str | Optimizer = "adam",
         loss: str | Loss = "mse",
-        metrics: Iterable[str | Metric] | None = None,
+        metrics: Iterable[MetricLike] | None = None,
     ) -> None:
         """Choose how to train.
 
@@ -395,9 +410,9 @@ class Sequential:
         ----------
         optimizer : Optimizer or {"adam", "sgd"}
             See `grufast.optimizers`.
-        loss : Loss or {"mse", "mae"}
-            See `grufast.losses`.
-        metrics : iterable of str or callable
+        loss : Loss or str
+            See `grufast.losses.get`.
+        metrics : iterable of str, Metric or callable
             See `grufast.metrics.get`. Masked steps are left out of them; sample weights
             have no part in them.
         """
@@ -611,43 +626,47 @@ class Sequential:
         self, batch: Batch, rng: np.random.Generator | None, scores: Scores
     ) -> None:
         optimizer, loss = self._compiled()
-        inputs = (batch.x, rng) if batch.mask is None else (batch.x, rng, batch.mask)
-        y_pred, saved = self._train(*inputs)
-        y, mask = batch.y, _interim.mask_of(saved)
+        y_pred, saved = self._train(batch.x, rng, batch.mask)
+        y, mask = batch.y, saved.mask
         assert y is not None
-        weight = _interim.masked_weights(mask, batch.weight)
+        weight = losses.masked_weights(mask, batch.weight)
         value, dy = loss.value_and_gradient(*_given(y, y_pred, weight))
         dy = _checks.like("loss.gradient", dy, self.dtype, y_pred.shape)
         for layer, grads in self._gradients(dy, saved, whole=False)[1]:
+            value += layer.penalize(grads)
             if grads:
                 optimizer.update(layer, grads)
-        scores.add(value, y, y_pred, _interim.masked_weights(mask, None))
+        scores.add(value, y, y_pred, losses.masked_weights(mask, scaled=False))
 
-    def _train(self, x: Array, rng: np.random.Generator | None) -> tuple[Array, Any]:
-        saved = []
+    def _train(
+        self, x: Array, rng: np.random.Generator | None, mask: Array | None = None
+    ) -> tuple[Array, _Saved]:
+        kept = []
         for piece in self._pieces:
-            x, kept = piece._train(x, rng)
-            saved.append(kept)
-        return x, saved
+            y, own = piece._train(x, rng, mask)
+            kept.append(own)
+            x, mask = y, _mask_behind(piece, x, mask)
+        return x, _Saved(kept, mask)
 
     def _gradients(
-        self, dy: Array, saved: Sequence[Any], *, whole: bool
-    ) -> tuple[Array, list[tuple[Layer, dict[str, Array]]]]:
+        self, dy: Array, saved: _Saved, *, whole: bool
+    ) -> tuple[Array | None, list[tuple[Layer, dict[str, Array]]]]:
         """Return the gradients for x, if `whole`, and for layers."""
         first = 0 if whole else self._first_weighted
+        dx: Array | None = dy
         all_grads: list[tuple[Layer, dict[str, Array]]] = []
         for index in range(len(self._pieces) - 1, first - 1, -1):
             piece = self._pieces[index]
             need_dx = index > first or whole
             if isinstance(piece, Run):
-                dx, run_grads = piece._gradients(dy, saved[index], need_dx)
+                dx, run_grads = piece._gradients(dy, saved.kept[index], need_dx)
                 all_grads += reversed([*zip(piece.layers, run_grads, strict=True)])
             else:
-                dx, grads = piece._gradients(dy, saved[index], need_dx)
+                dx, grads = piece._gradients(dy, saved.kept[index], need_dx)
                 all_grads.append((piece, grads))
             if dx is not None:
                 dy = dx
-        return dy, all_grads
+        return dx, all_grads
 
     @property
     def _first_weighted(self) -> int:
@@ -688,7 +707,7 @@ class Sequential:
         Raises
         ------
         ValueError
-            If the model is not built.
+            If the model is not built, or a layer or part of one is of your own class.
         TypeError, ValueError
             If JSON cannot hold `metadata`.
 
@@ -705,12 +724,15 @@ class Sequential:
         """
         if not self.built:
             raise ValueError(_NOT_BUILT)
+        descriptions = [describe(layer) for layer in self.layers]
+        for entry in descriptions:
+            rebuild(entry, PARTS)  # what cannot be read again is not written
         training = self._training_description()
         state: dict[str, Array] = {}
         if _checks.flag("include_optimizer", include_optimizer) and training:
             state = _interim.get_state(self.optimizer, self)
         description = {
-            "layers": [describe(layer) for layer in self.layers],
+            "layers": descriptions,
             "input_shape": self._input_shape,
             "compile": training,
             "metadata": dict(self.metadata if metadata is None else metadata),
@@ -718,12 +740,11 @@ class Sequential:
         saving.write(path, description, self.weights, state)
 
     def _training_description(self) -> dict[str, Any] | None:
+        metrics = [describe_metric(metric) for metric in self.metrics.values()]
         if (
             type(self.optimizer) not in OPTIMIZERS.values()
             or type(self.loss) not in LOSSES.values()
-            or any(
-                METRICS.get(name) is not metric for name, metric in self.metrics.items()
-            )
+            or None in metrics
         ):
             return None
         assert self.optimizer is not None
@@ -731,7 +752,7 @@ class Sequential:
         return {
             "optimizer": describe(self.optimizer),
             "loss": describe(self.loss),
-            "metrics": list(self.metrics),
+            "metrics": metrics,
         }
 
     def _restore(self, file: saving.ModelFile) -> None:
@@ -741,7 +762,7 @@ class Sequential:
         layers = list(self._sized_layers(shape))
         tensors = file.tensors(
             {
-                f"layers.{index}.{name}": (layer.dtype, dims)
+                f"layers.{index}.{name}": (str(layer.dtype), dims)
                 for index, layer, size in layers
                 for name, dims in layer.weight_shapes(size).items()
             }
@@ -756,7 +777,10 @@ class Sequential:
             self.compile(
                 rebuild(training["optimizer"], OPTIMIZERS),
                 rebuild(training["loss"], LOSSES),
-                training["metrics"],
+                [
+                    metric if isinstance(metric, str) else rebuild(metric, METRICS)
+                    for metric in training["metrics"]
+                ],
             )
         state = file.optimizer_state()
         if state and self.optimizer is None:
@@ -810,13 +834,13 @@ class Sequential:
                 raise ValueError(message) from None
         return shapes
 
-    def _sized_layers(self, shape: Shape) -> Iterator[tuple[int, WeightedLayer, int]]:
+    def _sized_layers(self, shape: Shape) -> Iterator[tuple[int, Layer, int]]:
         """Yield index, layer and input size of the layers with weights."""
         for index, (layer, inputs) in enumerate(
             zip(self.layers, self._shapes(shape)[:-1], strict=True)
         ):
-            if isinstance(layer, WeightedLayer):
-                size = inputs[-1]
+            if layer.dtype:
+                size = layer.size_of(inputs)
                 if size is None:
                     message = (
                         f"input_shape: {shape} leaves the input size of "
@@ -825,8 +849,15 @@ class Sequential:
                     raise ValueError(message)
                 yield index, layer, size
 
+    def _checked_values(self, x: object) -> Array:
+        """Check all of x but its shape."""
+        vocabulary = self.layers[0].vocabulary
+        if vocabulary is None:
+            return _checks.array("x", x, self.dtype, "N ...")
+        return _checks.integers("x", x, "N ...", vocabulary)
+
     def _checked_x(self, x: object) -> Array:
-        x = _checks.array("x", x, self.dtype, "N ...")
+        x = self._checked_values(x)
         if self.built:
             self._shapes(x.shape)
         else:
@@ -878,7 +909,7 @@ class Sequential:
             message = "x: expected at least one step"
             raise ValueError(message)
         if not self.built and isinstance(whole, np.ndarray):
-            _checks.array("x", whole, self.dtype, "N ...")
+            self._checked_values(whole)
             self.build((None, None, *whole.shape[2:]))
         sequence: Array = self._checked_x(whole)[0]
         return sequence
@@ -894,7 +925,9 @@ class Sequential:
         return self._shapes((None, None, *features))[-1][1:2] == (None,)
 
     def _target(self, y: object, shape: Shape) -> Array:
-        return _interim.target(self.loss, y, shape, self.dtype)
+        # Only the time steps of lists are open, and their sequences come one by one.
+        known: Any = shape
+        return self._compiled()[1].target(y, known, self.dtype)
 
     def _checked_y(self, y: object, x: Column) -> Column:
         shape = self._output_shape(x)
@@ -930,13 +963,13 @@ class Sequential:
             return rows
         y, weight = rows.y, rows.weight
         if isinstance(y, list):
-            own = [_interim.class_weights(each, class_weight) for each in y]
+            own = [losses.class_weights(each, class_weight) for each in y]
             if weight is not None:
                 pairs = zip(own, weight, strict=True)
                 own = [one * other for one, other in pairs]
             return Rows(rows.x, y, own)
         assert y is not None
-        classes = _interim.class_weights(y, class_weight)
+        classes = losses.class_weights(y, class_weight)
         if weight is not None:
             assert not isinstance(weight, list)
             ones = (1,) * (classes.ndim - weight.ndim)
@@ -1012,10 +1045,16 @@ class Sequential:
         values = list(logs.values())
         return values if self.metrics else values[0]
 
-    def _infer(self, x: Array) -> Array:
+    def _infer(self, x: Array, mask: Array | None = None) -> Array:
+        return self._infer_masked(x, mask)[0]
+
+    def _infer_masked(
+        self, x: Array, mask: Array | None = None
+    ) -> tuple[Array, Array | None]:
+        """Return the output and its mask."""
         for piece in self._pieces:
-            x = piece._infer(x)
-        return x
+            x, mask = piece._infer(x, mask), _mask_behind(piece, x, mask)
+        return x, mask
 
     def _predict(
         self,
@@ -1023,19 +1062,25 @@ class Sequential:
         batch_size: int | None,
         hooks: CallbackList,
         kind: str = "predict",
-    ) -> Array:
-        """Return the output for an array, a part of the rows at a time."""
+    ) -> tuple[Array, Array | None]:
+        """Return the output for an array, part by part, and its mask."""
         if batch_size is not None:
             size = _checks.integer("batch_size", batch_size, 1)
         else:
             sizes = (math.prod(dims[1:]) for dims in self._shapes((0, *x.shape[1:])))  # type: ignore[arg-type]
             size = max(_LEAST_ROWS, _MOST_ELEMENTS // max(1, *sizes))
-        parts = []
+        outputs: list[Array] = []
+        masks: list[Array] = []
         for number, first in enumerate(range(0, max(len(x), 1), size)):
             hooks(f"on_{kind}_batch_begin", number, {})
-            parts.append(self._infer(x[first : first + size]))
+            y, mask = self._infer_masked(x[first : first + size])
+            outputs.append(y)
+            if mask is not None:
+                masks.append(mask)
             hooks(f"on_{kind}_batch_end", number, {})
-        return np.concatenate(parts) if len(parts) > 1 else parts[0]
+        if len(outputs) == 1:
+            return outputs[0], mask
+        return np.concatenate(outputs), np.concatenate(masks) if masks else None
 
     def _predict_feed(self, feed: RowFeed | StreamFeed, hooks: CallbackList) -> Any:
         """Return the outputs for all batches, as an array or as a list."""
@@ -1050,7 +1095,7 @@ class Sequential:
 
     def _outputs(self, batch: Batch) -> Any:
         """Return the output for a batch: of each sequence the steps that it has."""
-        y, _ = _interim.infer_masked(self, batch.x, batch.mask)
+        y = self._infer(batch.x, batch.mask)
         if batch.lengths is None or not self._has_steps(batch.x.shape[2:]):
             return y
         return [own[:length] for own, length in zip(y, batch.lengths, strict=True)]
@@ -1077,8 +1122,8 @@ class Sequential:
         self, rows: Rows, batch_size: int | None, scores: Scores, hooks: CallbackList
     ) -> None:
         batch = rows.batch(slice(None))
-        y_pred = self._predict(batch.x, batch_size, hooks, "test")
-        self._score(batch, y_pred, None, scores)
+        y_pred, mask = self._predict(batch.x, batch_size, hooks, "test")
+        self._score(batch, y_pred, mask, scores)
 
     def _score_feed(
         self, feed: Feed, number: int, scores: Scores, hooks: CallbackList
@@ -1092,7 +1137,7 @@ class Sequential:
             raise ValueError(message)
 
     def _score_batch(self, batch: Batch, scores: Scores) -> None:
-        y_pred, mask = _interim.infer_masked(self, batch.x, batch.mask)
+        y_pred, mask = self._infer_masked(batch.x, batch.mask)
         self._score(batch, y_pred, mask, scores)
 
     def _score(
@@ -1100,9 +1145,11 @@ class Sequential:
     ) -> None:
         _, loss = self._compiled()
         assert batch.y is not None
-        weight = _interim.masked_weights(mask, batch.weight)
+        weight = losses.masked_weights(mask, batch.weight)
         value = float(loss(*_given(batch.y, y_pred, weight)))
-        scores.add(value, batch.y, y_pred, _interim.masked_weights(mask, None))
+        value += sum(layer.penalty() for layer in self.layers)
+        own = losses.masked_weights(mask, scaled=False)
+        scores.add(value, batch.y, y_pred, own)
 
 
 class Validator:
@@ -1122,6 +1169,20 @@ class Validator:
     def __call__(self, number: int, hooks: CallbackList) -> Logs:
         """Return the scores of the validation of this number, from 0."""
         return self._model._evaluate(self._data, number, self._batch_size, hooks)
+
+
+class _Saved(NamedTuple):
+    """What `_train` keeps: for every piece, and the mask of the output."""
+
+    kept: list[Any]
+    mask: Array | None
+
+
+def _mask_behind(piece: Layer | Run, x: Array, mask: Array | None) -> Array | None:
+    """Return the mask of a piece's output."""
+    for layer in piece.layers if isinstance(piece, Run) else (piece,):
+        mask = layer.compute_mask(x, mask)
+    return mask
 
 
 def _pieces(layers: Sequence[Layer]) -> list[Layer | Run]:
@@ -1169,7 +1230,7 @@ def load(path: str | os.PathLike[str]) -> Sequential:
     path = os.fspath(path)
     try:
         file = saving.ModelFile(path)
-        layers = [rebuild(entry, LAYERS) for entry in file.description["layers"]]
+        layers = [rebuild(entry, PARTS) for entry in file.description["layers"]]
         model = Sequential(layers)
         model._restore(file)
     except KeyError as error:

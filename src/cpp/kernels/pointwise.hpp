@@ -1,7 +1,7 @@
 // Loops over flat arrays: activations of dense layers and the optimizers' updates.
 #pragma once
 
-#include "math.hpp"
+#include "activations.hpp"
 
 namespace grufast {
 namespace {
@@ -15,44 +15,18 @@ GRUFAST_INLINE void for_vectors(Index n, const F& f) {
 }
 
 template <class T>
-void activate(Activation activation, T* y, Index n) noexcept {
-    if (activation == kLinear) return;
+void activate(Activation which, const T* a, T* y, Index n) noexcept {
+    if (which == kLinear && a == y) return;
     for_vectors<T>(n, [&](Index i, Index part) {
-        Vec<T> v = load_part<T>(y + i, part);
-        switch (activation) {
-            case kTanh:
-                v = tanh<T>(v);
-                break;
-            case kSigmoid:
-                v = sigmoid<T>(v);
-                break;
-            default:
-                v = at_least(v, Vec<T>{});
-        }
-        store_part<T>(y + i, v, part);
+        store_part<T>(y + i, activation<T>(which, load_part<T>(a + i, part)), part);
     });
 }
 
 template <class T>
-void activate_backward(Activation activation, const T* y, const T* dy, T* dx,
-                       Index n) noexcept {
+void activate_backward(Activation which, const T* kept, const T* dy, T* da, Index n) noexcept {
     for_vectors<T>(n, [&](Index i, Index part) {
-        const Vec<T> v = load_part<T>(y + i, part);
-        Vec<T> d = load_part<T>(dy + i, part);
-        switch (activation) {
-            case kTanh:
-                d *= 1 - v * v;
-                break;
-            case kSigmoid:
-                d *= v * (1 - v);
-                break;
-            case kRelu:
-                d = v > 0 ? d : Vec<T>{};
-                break;
-            default:
-                break;
-        }
-        store_part<T>(dx + i, d, part);
+        const Vec<T> v = load_part<T>(kept + i, part), d = load_part<T>(dy + i, part);
+        store_part<T>(da + i, activation_gradient<T>(which, v, d), part);
     });
 }
 
