@@ -97,13 +97,13 @@ class Scores:
             vars(metric).update(own)
 
 
-def _state_of(metric: Any) -> dict[str, Any]:
-    """Return what a metric has gathered: all that is no setting and no part of it."""
+def _state_of(metric: Metric) -> dict[str, Any]:
+    """Return what a metric has gathered: all that is no setting of it."""
     settings = metric.config
     return {
         name: own
         for name, own in vars(metric).items()
-        if name not in settings and not isinstance(own, Configured)
+        if name not in settings and not (isinstance(own, Configured) or callable(own))
     }
 
 

@@ -160,13 +160,14 @@ class CallbackList:
     def __init__(
         self,
         callbacks: Iterable[Callback],
-        model: TrainedModel,
+        model: TrainedModel | None,
         params: Mapping[str, Any],
     ) -> None:
         callbacks = list(callbacks)
         for callback in callbacks:
             callback.set_params(params)
-            callback.set_model(model)
+            if model is not None:
+                callback.set_model(model)
         self._hooks: dict[str, list[Callable[..., object]]] = {
             hook: [getattr(c, hook) for c in callbacks if _overrides(c, hook)]
             for hook in HOOKS

@@ -314,7 +314,7 @@ class Sequential:
         hooks("on_predict_begin", {})
         if is_sequences(x):
             y = self._predict_feed(RowFeed(self._rows(x), _size(batch_size)), hooks)
-        elif is_stream(x) and not isinstance(x, list):
+        elif not isinstance(x, np.ndarray | list) and is_stream(x):
             _refuse("batch_size", batch_size)
             y = self._predict_feed(StreamFeed("x", x, self._inputs_of, steps), hooks)
         else:
@@ -1036,6 +1036,8 @@ class Sequential:
         return Validator(self, rows, size)
 
     def _hooks(self, callbacks: Sequence[Callback] | None) -> CallbackList:
+        if callbacks is None:
+            return _NO_HOOKS
         return CallbackList(checked_callbacks(callbacks), self, {})
 
     def _results(self, logs: Logs, return_dict: bool) -> Any:
@@ -1316,5 +1318,7 @@ def _checked_shape(shape: Iterable[object]) -> Shape:
 # Predictions go through the layers in parts whose widest output is about 64 MB.
 _MOST_ELEMENTS = 2**24
 _LEAST_ROWS = 8
+
+_NO_HOOKS = CallbackList((), None, {})
 
 _NOT_BUILT = "the model is not built: call it, fit it or build(input_shape) first"
