@@ -37,7 +37,14 @@ from reference import Array
 
 ROOT = Path(__file__).parents[1]
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 both = pytest.mark.parametrize("kind", [GRURegressor, GRUClassifier])
+
+
+@pytest.fixture
+def one_thread(keep_num_threads: None) -> None:
+    """No second thread, which networks this small would mostly wait for."""
+    gf.set_num_threads(1)
 
 
 def small(kind: Any = GRURegressor, **changes: Any) -> Any:
@@ -290,7 +297,6 @@ def test_the_seed_decides(kind: Any) -> None:
     assert not np.array_equal(found(own), found(own))
 
 
-@pytest.mark.usefixtures("keep_num_threads")
 def test_threads_change_no_bit() -> None:
     x, y, _ = data(64, 50)
     found = []
@@ -817,7 +823,10 @@ def test_the_module_says_what_it_needs() -> None:
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", code]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    alone = {**os.environ, "GRUFAST_NUM_THREADS": "1"}
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, env=alone
+    )
 
 
 # Pages and examples
@@ -845,7 +854,7 @@ def test_the_search_falls_back_without_dask() -> None:
         pytest.skip("the wheel's tests have no examples")
     code = (
         "import runpy, sys; sys.modules['dask'] = None;"
-        f"sys.argv = ['search', '--max-iter', '1'];"
+        "sys.argv = ['search', '--max-iter', '1', '--workers', '1'];"
         f"runpy.run_path({str(example)!r}, run_name='__main__')"
     )
     run = python(code)
