@@ -500,7 +500,8 @@ class Semantics:
         one the states stay; its inputs, reset and zone do not matter.
     padded_output : what the output is there: "zero", or "repeat": the last valid
         output before, in the order of computation, and zeros before any.
-    resets : (N, T) bool: before this step the states are the initial ones again.
+    resets : (N, T) bool: before this step, in the order of computation, the states are
+        the initial ones again.
     reverse : steps T - 1 down to 0. As with Keras's go_backwards, y[:, 0] is then the
         output of step T - 1; see `at_own_time`.
     recurrent_mask : (N, H), factors of the previous output in every product with
@@ -660,8 +661,8 @@ def backward(
             dinputs[name][:, t] = a
         dbefore["h"] = dbefore.get("h", 0) + dv * how.recurrent_mask
         for name in cell.states:
-            a = dbefore[name] + kept[name] * dnew[name]
-            dinitial[name] = dinitial[name] + np.where(live & reset, a, 0)
+            a = dbefore[name] + kept[name] * dnew[name]  # 0 at padded steps
+            dinitial[name] = dinitial[name] + np.where(reset, a, 0)
             d[name] = np.where(live, np.where(reset, 0, a), d[name])
     dinitial = {name: a + d[name] for name, a in dinitial.items()}
     if "x_last" in dinitial and "x_last0" not in states:

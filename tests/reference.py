@@ -332,3 +332,75 @@ def adam(
     m_hat = m / (1 - beta_1**step)
     v_hat = v / (1 - beta_2**step)
     return weight - learning_rate * m_hat / (np.sqrt(v_hat) + epsilon), m, v
+
+
+def amsgrad(
+    weight: Array,
+    gradient: Array,
+    m: Array,
+    v: Array,
+    v_hat: Array,
+    step: int,
+    learning_rate: float,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+) -> tuple[Array, Array, Array, Array]:
+    """Adam with the largest v so far in the place of v: w, m, v, v_hat."""
+    m = beta_1 * m + (1 - beta_1) * gradient
+    v = beta_2 * v + (1 - beta_2) * gradient * gradient
+    v_hat = np.maximum(v, v_hat)
+    root = np.sqrt(v_hat / (1 - beta_2**step)) + epsilon
+    return weight - learning_rate * m / (1 - beta_1**step) / root, m, v, v_hat
+
+
+def rmsprop(
+    weight: Array,
+    gradient: Array,
+    v: Array,
+    total: Array,
+    mean: Array,
+    learning_rate: float,
+    rho: float,
+    momentum: float,
+    epsilon: float,
+    centered: bool,
+) -> tuple[Array, Array, Array, Array]:
+    """Divide by the root of the mean square or of the variance: w, v, total, mean."""
+    v = rho * v + (1 - rho) * gradient**2
+    mean = rho * mean + (1 - rho) * gradient
+    below = v - mean**2 if centered else v
+    total = momentum * total + learning_rate * gradient / np.sqrt(below + epsilon)
+    return weight - total, v, total, mean
+
+
+def adagrad(
+    weight: Array,
+    gradient: Array,
+    accumulator: Array,
+    learning_rate: float,
+    epsilon: float,
+) -> tuple[Array, Array]:
+    """Divide by the root of the sum of squares: w, accumulator."""
+    accumulator = accumulator + gradient**2
+    return weight - learning_rate * gradient / np.sqrt(accumulator + epsilon), (
+        accumulator
+    )
+
+
+def clip_values(gradients: list[Array], limit: float) -> list[Array]:
+    """Hold every element to [-limit, limit]."""
+    return [np.clip(g, -limit, limit) for g in gradients]
+
+
+def clip_norms(gradients: list[Array], limit: float) -> list[Array]:
+    """Shorten every gradient whose Euclidean norm is larger."""
+    return [
+        g * min(1, limit / max(float(np.linalg.norm(g)), 1e-300)) for g in gradients
+    ]
+
+
+def clip_global_norm(gradients: list[Array], limit: float) -> list[Array]:
+    """Shorten all gradients alike if the norm of all of them is larger."""
+    norm = sum(float(np.sum(g**2)) for g in gradients) ** 0.5
+    return [g * min(1, limit / max(norm, 1e-300)) for g in gradients]

@@ -24,6 +24,7 @@ from grufast import (
     metrics,
     optimizers,
     regularizers,
+    schedules,
 )
 from grufast._core import __version__, build_info, get_num_threads, set_num_threads
 from grufast.model import Sequential, load
@@ -41,5 +42,6 @@ __all__ = [
     "metrics",
     "optimizers",
     "regularizers",
+    "schedules",
     "set_num_threads",
 ]

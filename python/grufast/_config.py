@@ -21,9 +21,9 @@ class Configured:
 
     def __repr__(self) -> str:
         """Return the call that makes an object like this one."""
-        arguments = []
+        arguments, config = [], self.config
         for name, default in self._parameters().items():
-            value = getattr(self, name)
+            value = config[name]
             if default is Parameter.empty:
                 arguments.append(repr(value))
             elif value != default:

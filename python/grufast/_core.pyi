@@ -1,7 +1,7 @@
 """Types of the native module. Shapes: N rows (batch), T steps, C inputs, H units."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal, TypeAlias, TypedDict, overload
+from typing import Any, Literal, TypeAlias, TypedDict, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -228,28 +228,80 @@ def activate(activation: Activation, x: Array) -> tuple[Array, Array]:
 def activate_backward(activation: Activation, kept: Array, dy: Array) -> Array:
     """kept as from activate, dy (n,) -> dx."""
 
+State: TypeAlias = tuple[Any, ...]
+Rows: TypeAlias = tuple[NDArray[np.int64], Array]
+
 def sgd_step(
-    weight: Array,
-    gradient: Array,
-    velocity: Array | None,
+    names: list[str],
+    states: list[State],
+    gradients: list[Array | Rows],
     learning_rate: float,
+    weight_decay: float | None,
+    clipnorm: float | None,
+    clipvalue: float | None,
+    global_clipnorm: float | None,
     momentum: float,
     nesterov: bool,
 ) -> None:
-    """v = momentum v - lr g; w += v (Nesterov: w += momentum v - lr g), in place."""
+    """Update weights in place; so do the other optimizers' steps.
+
+    The names are those of the weights, for errors. A state is (weight, velocity or
+    None), a gradient an array like the weight or the tuple (row numbers (n,), rows
+    (n, D)) for a weight (V, D). The weights are first multiplied by
+    1 - learning_rate weight_decay, the gradients clipped; None: not.
+    v = momentum v - lr g; w += v (Nesterov: w += momentum v - lr g).
+    """
 
 def adam_step(
-    weight: Array,
-    gradient: Array,
-    m: Array,
-    v: Array,
+    names: list[str],
+    states: list[State],
+    gradients: list[Array | Rows],
     learning_rate: float,
+    weight_decay: float | None,
+    clipnorm: float | None,
+    clipvalue: float | None,
+    global_clipnorm: float | None,
     beta_1: float,
     beta_2: float,
     epsilon: float,
-    step: int,
 ) -> None:
-    """One Adam update (Kingma & Ba 2015, algorithm 1), in place; step counts from 1."""
+    """Kingma & Ba 2015, algorithm 1; states (weight, m, v, v_hat or None, step).
+
+    step is an int64 array of shape (), the number of updates so far. With v_hat the
+    largest v so far takes the place of v.
+    """
+
+def rmsprop_step(
+    names: list[str],
+    states: list[State],
+    gradients: list[Array | Rows],
+    learning_rate: float,
+    weight_decay: float | None,
+    clipnorm: float | None,
+    clipvalue: float | None,
+    global_clipnorm: float | None,
+    rho: float,
+    momentum: float,
+    epsilon: float,
+) -> None:
+    """States are (weight, velocity, momentum or None, average_gradient or None).
+
+    v = rho v + (1 - rho) g^2; a = rho a + (1 - rho) g;
+    s = momentum s + lr g / sqrt(v - a^2 + epsilon); w -= s.
+    """
+
+def adagrad_step(
+    names: list[str],
+    states: list[State],
+    gradients: list[Array | Rows],
+    learning_rate: float,
+    weight_decay: float | None,
+    clipnorm: float | None,
+    clipvalue: float | None,
+    global_clipnorm: float | None,
+    epsilon: float,
+) -> None:
+    """States are (weight, accumulator): a += g^2; w -= lr g / sqrt(a + epsilon)."""
 
 def softmax_cross_entropy(
     y_true: Array | NDArray[np.int64],

@@ -41,16 +41,17 @@ class SparseRows:
     def __init__(
         self, indices: NDArray[np.int64], values: Array, shape: tuple[int, int]
     ) -> None:
-        if not (isinstance(shape, tuple) and len(shape) == 2):
+        sizes: object = shape
+        if not (isinstance(sizes, tuple) and len(sizes) == 2):
             message = f"shape: got {shape!r}, expected the tuple (V, D)"
             raise TypeError(message)
         height = _checks.integer("shape[0]", shape[0], 0)
         width = _checks.integer("shape[1]", shape[1], 0)
-        if not isinstance(indices, np.ndarray) or indices.dtype != np.int64:
+        if getattr(indices, "dtype", None) != np.int64:
             kind = getattr(indices, "dtype", type(indices).__name__)
             message = f"indices: got {kind}, expected an array of int64"
             raise TypeError(message)
-        _checks.shape("indices", indices.shape, "n")
+        _checks.shape("indices", np.shape(indices), "n")
         count = len(indices)
         if count and not (
             indices[0] >= 0

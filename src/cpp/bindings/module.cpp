@@ -2,17 +2,16 @@
 // pointers, release the GIL, one engine call.
 #include <pybind11/stl.h>
 
-#include <cmath>
 #include <memory>
 #include <optional>
 
 #include "../engine/activations.hpp"
 #include "../engine/dense.hpp"
 #include "../engine/dispatch.hpp"
-#include "../engine/optimizers.hpp"
 #include "../engine/stack.hpp"
 #include "arrays.hpp"
 #include "losses.hpp"
+#include "optimizers.hpp"
 #include "stream.hpp"
 
 namespace grufast {
@@ -593,23 +592,10 @@ std::unique_ptr<PyDense> make_dense(Index input_size, Index units, const std::st
     return std::make_unique<PyDenseOf<double>>(input_size, units, activation);
 }
 
-// The arrays of an update: weight decides dtype and shape, the others must agree.
-template <class T>
-T* updated(const py::object& object, const char* name, const std::vector<Index>& shape) {
-    py::array array = contiguous<T>(object, name, shape);
-    if (!array.writeable()) throw py::value_error(std::string(name) + ": is read-only");
-    return static_cast<T*>(array.mutable_data());
-}
-
 template <class F>
 void with_weight_dtype(const py::object& weight, const F& f) {
     if (py::isinstance<py::array_t<float>>(weight)) return f(float{});
     f(double{});  // whose check says what is wrong with anything else
-}
-
-std::vector<Index> weight_shape(const py::object& weight) {
-    if (!py::isinstance<py::array>(weight)) return {};
-    return shape_of(py::reinterpret_borrow<py::array>(weight));
 }
 
 py::tuple activate_forward(const std::string& name, const py::object& x_object) {
@@ -646,52 +632,6 @@ py::object activate_gradient(const std::string& name, const py::object& kept_obj
         result = std::move(dx);
     });
     return result;
-}
-
-void sgd(py::object weight, py::object gradient, py::object velocity, double learning_rate,
-         double momentum, bool nesterov) {
-    if (momentum != 0 && velocity.is_none()) {
-        throw py::value_error("velocity: got None, expected an array where momentum is not 0");
-    }
-    const std::vector<Index> shape = weight_shape(weight);
-    with_weight_dtype(weight, [&](auto zero) {
-        using T = decltype(zero);
-        T* w = updated<T>(weight, "weight", shape);
-        const T* g = data<T>(contiguous<T>(gradient, "gradient", shape));
-        T* v = velocity.is_none() ? nullptr : updated<T>(velocity, "velocity", shape);
-        const Index n = py::reinterpret_borrow<py::array>(weight).size();
-        const Sgd<T> settings = {static_cast<T>(learning_rate), static_cast<T>(momentum),
-                                 nesterov};
-        py::gil_scoped_release nogil;
-        sgd_step(settings, w, g, v, n);
-    });
-}
-
-void adam(py::object weight, py::object gradient, py::object m, py::object v,
-          double learning_rate, double beta_1, double beta_2, double epsilon, Index step) {
-    if (step < 1) {
-        throw py::value_error("step: got " + std::to_string(step) + ", expected at least 1");
-    }
-    const std::vector<Index> shape = weight_shape(weight);
-    with_weight_dtype(weight, [&](auto zero) {
-        using T = decltype(zero);
-        T* w = updated<T>(weight, "weight", shape);
-        const T* g = data<T>(contiguous<T>(gradient, "gradient", shape));
-        T* first = updated<T>(m, "m", shape);
-        T* second = updated<T>(v, "v", shape);
-        const Index n = py::reinterpret_borrow<py::array>(weight).size();
-        const auto count = static_cast<double>(step);
-        Adam<T> settings;
-        settings.step_size = static_cast<T>(learning_rate / (1 - std::pow(beta_1, count)));
-        settings.beta_1 = static_cast<T>(beta_1);
-        settings.rest_1 = static_cast<T>(1 - beta_1);
-        settings.beta_2 = static_cast<T>(beta_2);
-        settings.rest_2 = static_cast<T>(1 - beta_2);
-        settings.correction = static_cast<T>(1 / std::sqrt(1 - std::pow(beta_2, count)));
-        settings.epsilon = static_cast<T>(epsilon);
-        py::gil_scoped_release nogil;
-        adam_step(settings, w, g, first, second, n);
-    });
 }
 
 void set_threads(const py::object& n) {
@@ -740,16 +680,12 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
     m.def("set_num_threads", &set_threads, py::arg("n"));
     m.def("set_adaptive", &set_adaptive, py::arg("on"));
     m.def("get_num_threads", &num_threads);
+    define_optimizers(m);
+    m.def("softmax_cross_entropy", &softmax_cross_entropy, py::arg("y_true"), py::arg("y_pred"),
+          py::arg("sample_weight"), py::arg("label_smoothing"), py::arg("need_gradient"));
     m.def("activate", &activate_forward, py::arg("activation"), py::arg("x"));
     m.def("activate_backward", &activate_gradient, py::arg("activation"), py::arg("kept"),
           py::arg("dy"));
-    m.def("sgd_step", &sgd, py::arg("weight"), py::arg("gradient"), py::arg("velocity"),
-          py::arg("learning_rate"), py::arg("momentum"), py::arg("nesterov"));
-    m.def("adam_step", &adam, py::arg("weight"), py::arg("gradient"), py::arg("m"),
-          py::arg("v"), py::arg("learning_rate"), py::arg("beta_1"), py::arg("beta_2"),
-          py::arg("epsilon"), py::arg("step"));
-    m.def("softmax_cross_entropy", &softmax_cross_entropy, py::arg("y_true"), py::arg("y_pred"),
-          py::arg("sample_weight"), py::arg("label_smoothing"), py::arg("need_gradient"));
 
     py::class_<Workspace>(m, "Workspace")
         .def(py::init<>())

@@ -7,6 +7,7 @@
 #include "lstm.hpp"
 #include "mgu.hpp"
 #include "normalized.hpp"
+#include "optimizers.hpp"
 #include "pointwise.hpp"
 #include "recurrent.hpp"
 #include "rnn.hpp"
@@ -41,6 +42,9 @@ constexpr KernelTable<T> table() {
         activate_backward<T>,
         sgd<T>,
         adam<T>,
+        rmsprop<T>,
+        adagrad<T>,
+        sum_squares<T>,
         cross_entropy<T>};
 }
 

@@ -252,14 +252,27 @@ enum CellId : int {
     kCellCount
 };
 
+// n elements of a weight, of its gradient and of what the rule keeps besides (null where a
+// setting has no use for it). First the gradient is scaled and then held to [-limit, limit],
+// and the weight multiplied by `decay`.
+constexpr int kMaxKept = 3;
 template <class T>
-struct Sgd {
+struct Update {
+    T* weight;
+    const T* gradient;
+    T* kept[kMaxKept];
+    Index n;
+    T scale, limit, decay;
+};
+
+template <class T>
+struct Sgd {  // keeps velocity
     T learning_rate, momentum;
     bool nesterov;
 };
 
 template <class T>
-struct Adam {
+struct Adam {          // keeps m, v, v_hat
     T step_size;       // learning_rate / (1 - beta_1^step)
     T beta_1, rest_1;  // rest = 1 - beta, taken before rounding to T
     T beta_2, rest_2;
@@ -284,6 +297,16 @@ struct CrossEntropy {
 };
 
 template <class T>
+struct RmsProp {  // keeps the mean square, the sum of steps, the mean
+    T learning_rate, rho, rest, momentum, epsilon;
+};
+
+template <class T>
+struct Adagrad {  // keeps the sum of squares
+    T learning_rate, epsilon;
+};
+
+template <class T>
 struct KernelTable {
     Index lanes;
     void (*gemm_panels)(const PanelGemm<T>&) noexcept;
@@ -295,8 +318,11 @@ struct KernelTable {
     // y = act(a), in place or not; da = dy act'(a), where `kept` is a if keeps_input, else y
     void (*activate)(Activation, const T* a, T* y, Index n) noexcept;
     void (*activate_backward)(Activation, const T* kept, const T* dy, T* da, Index n) noexcept;
-    void (*sgd)(const Sgd<T>&, T* w, const T* g, T* velocity, Index n) noexcept;
-    void (*adam)(const Adam<T>&, T* w, const T* g, T* m, T* v, Index n) noexcept;
+    void (*sgd)(const Sgd<T>&, const Update<T>&) noexcept;
+    void (*adam)(const Adam<T>&, const Update<T>&) noexcept;
+    void (*rmsprop)(const RmsProp<T>&, const Update<T>&) noexcept;
+    void (*adagrad)(const Adagrad<T>&, const Update<T>&) noexcept;
+    double (*sum_squares)(const T* x, Index n) noexcept;
     void (*cross_entropy)(const CrossEntropy<T>&) noexcept;
 };
 
