@@ -133,9 +133,10 @@ def torch_calls(cell: str, shape: Shape, mode: str) -> tuple[Call, Call]:
         net.zero_grad()
         y, _ = net(x)
         (y * y).sum().backward()
+        gradient: Any = x.grad
         return {
             "y": y.detach().numpy().transpose(1, 0, 2),
-            "dx": x.grad.numpy().transpose(1, 0, 2),
+            "dx": gradient.numpy().transpose(1, 0, 2),
             "dwih": net.weight_ih_l0.grad.numpy(),
             "dwhh": net.weight_hh_l0.grad.numpy(),
         }
