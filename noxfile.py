@@ -20,6 +20,7 @@ SOURCES = [
 NATIVE_TESTS = [
     "core",
     "layer_gru",
+    "layers",
     "bidirectional",
     "memory",
     "stack",

@@ -9,6 +9,7 @@ Shapes: N rows (batch), T steps, C inputs, H units. `x (N, T, C)`, `h0 (N, H)`,
 the order r, z, n.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +27,110 @@ def sigmoid(a: Array) -> Array:
 
 def relu(a: Array) -> Array:
     return np.where(a.real <= 0, 0, a)  # a NaN stays a NaN
+
+
+# Activations
+
+
+class Activation(NamedTuple):
+    f: Callable[[Array], Array]
+    derivative: Callable[[Array], Array]  # by the argument of f; 0 or 1 at a kink
+
+
+def _absolute(a: Array) -> Array:
+    return np.where(a.real < 0, -a, a)
+
+
+def _tanh_derivative(a: Array) -> Array:
+    y = np.tanh(a)
+    return 1 - y * y
+
+
+def _sigmoid_derivative(a: Array) -> Array:
+    return sigmoid(a) * sigmoid(-a)
+
+
+def _hard_sigmoid(a: Array) -> Array:
+    """relu6(a + 3) / 6, as in Keras 3 and PyTorch."""
+    return np.where(a.real <= -3, 0, np.where(a.real >= 3, 1, (a + 3) / 6))
+
+
+def _hard_sigmoid_derivative(a: Array) -> Array:
+    d: Array = (np.abs(a.real) < 3).astype(a.dtype) / 6
+    return d
+
+
+def _relu_derivative(a: Array) -> Array:
+    return (a.real > 0).astype(a.dtype)
+
+
+def _softsign(a: Array) -> Array:
+    """a / (1 + |a|)."""
+    y: Array = a / (1 + _absolute(a))
+    return y
+
+
+def _softsign_derivative(a: Array) -> Array:
+    d: Array = 1 / (1 + _absolute(a)) ** 2
+    return d
+
+
+def _elu(a: Array) -> Array:
+    """a, and exp(a) - 1 below 0 (alpha = 1)."""
+    return np.where(a.real > 0, a, np.expm1(np.where(a.real > 0, 0, a)))
+
+
+def _elu_derivative(a: Array) -> Array:
+    d: Array = np.exp(np.where(a.real > 0, 0, a))
+    return d
+
+
+_GELU_SCALE, _GELU_CUBIC = (2 / np.pi) ** 0.5, 0.044715
+
+
+def _gelu(a: Array) -> Array:
+    """The tanh form: Keras's gelu(approximate=True), PyTorch's approximate="tanh".
+
+    The exact form needs erf, which has no complex version here.
+    """
+    y: Array = 0.5 * a * (1 + np.tanh(_GELU_SCALE * (a + _GELU_CUBIC * a * a * a)))
+    return y
+
+
+def _gelu_derivative(a: Array) -> Array:
+    y = np.tanh(_GELU_SCALE * (a + _GELU_CUBIC * a * a * a))
+    slope = _GELU_SCALE * (1 + 3 * _GELU_CUBIC * a * a)
+    d: Array = 0.5 * (1 + y) + 0.5 * a * (1 - y * y) * slope
+    return d
+
+
+def _swish(a: Array) -> Array:
+    """a sigmoid(a), also called SiLU."""
+    return a * sigmoid(a)
+
+
+def _swish_derivative(a: Array) -> Array:
+    d: Array = sigmoid(a) * (1 + a * sigmoid(-a))
+    return d
+
+
+def _softplus(a: Array) -> Array:
+    """log(1 + exp(a)) without overflow."""
+    return relu(a) + np.log1p(np.exp(-_absolute(a)))
+
+
+ACTIVATIONS = {
+    "linear": Activation(lambda a: a, np.ones_like),
+    "tanh": Activation(np.tanh, _tanh_derivative),
+    "sigmoid": Activation(sigmoid, _sigmoid_derivative),
+    "hard_sigmoid": Activation(_hard_sigmoid, _hard_sigmoid_derivative),
+    "relu": Activation(relu, _relu_derivative),
+    "softsign": Activation(_softsign, _softsign_derivative),
+    "elu": Activation(_elu, _elu_derivative),
+    "gelu": Activation(_gelu, _gelu_derivative),
+    "swish": Activation(_swish, _swish_derivative),
+    "softplus": Activation(_softplus, sigmoid),
+}
 
 
 # GRU
@@ -166,33 +271,14 @@ def dense_forward(
     x: Array, weight: Array, bias: Array, activation: str = "linear"
 ) -> Array:
     """activation(x weight^T + bias) for `x (..., C)`, `weight (units, C)`."""
-    a: Array = x @ weight.T + bias
-    match activation:
-        case "linear":
-            return a
-        case "tanh":
-            return np.tanh(a)
-        case "sigmoid":
-            return sigmoid(a)
-        case "relu":
-            return relu(a)
-    raise ValueError(activation)
+    return ACTIVATIONS[activation].f(x @ weight.T + bias)
 
 
 def dense_backward(
     x: Array, weight: Array, bias: Array, dy: Array, activation: str = "linear"
 ) -> tuple[Array, Array, Array]:
     """Gradients for x, weight and bias."""
-    y = dense_forward(x, weight, bias, activation)
-    match activation:
-        case "linear":
-            da = dy
-        case "tanh":
-            da = dy * (1 - y * y)
-        case "sigmoid":
-            da = dy * y * (1 - y)
-        case _:
-            da = np.where(y.real > 0, dy, 0)
+    da = dy * ACTIVATIONS[activation].derivative(x @ weight.T + bias)
     rows, da_rows = x.reshape(-1, x.shape[-1]), da.reshape(-1, da.shape[-1])
     return da @ weight, da_rows.T @ rows, da_rows.sum(axis=0)
 
@@ -246,3 +332,75 @@ def adam(
     m_hat = m / (1 - beta_1**step)
     v_hat = v / (1 - beta_2**step)
     return weight - learning_rate * m_hat / (np.sqrt(v_hat) + epsilon), m, v
+
+
+def amsgrad(
+    weight: Array,
+    gradient: Array,
+    m: Array,
+    v: Array,
+    v_hat: Array,
+    step: int,
+    learning_rate: float,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+) -> tuple[Array, Array, Array, Array]:
+    """Adam with the largest v so far in the place of v: w, m, v, v_hat."""
+    m = beta_1 * m + (1 - beta_1) * gradient
+    v = beta_2 * v + (1 - beta_2) * gradient * gradient
+    v_hat = np.maximum(v, v_hat)
+    root = np.sqrt(v_hat / (1 - beta_2**step)) + epsilon
+    return weight - learning_rate * m / (1 - beta_1**step) / root, m, v, v_hat
+
+
+def rmsprop(
+    weight: Array,
+    gradient: Array,
+    v: Array,
+    total: Array,
+    mean: Array,
+    learning_rate: float,
+    rho: float,
+    momentum: float,
+    epsilon: float,
+    centered: bool,
+) -> tuple[Array, Array, Array, Array]:
+    """Divide by the root of the mean square or of the variance: w, v, total, mean."""
+    v = rho * v + (1 - rho) * gradient**2
+    mean = rho * mean + (1 - rho) * gradient
+    below = v - mean**2 if centered else v
+    total = momentum * total + learning_rate * gradient / np.sqrt(below + epsilon)
+    return weight - total, v, total, mean
+
+
+def adagrad(
+    weight: Array,
+    gradient: Array,
+    accumulator: Array,
+    learning_rate: float,
+    epsilon: float,
+) -> tuple[Array, Array]:
+    """Divide by the root of the sum of squares: w, accumulator."""
+    accumulator = accumulator + gradient**2
+    return weight - learning_rate * gradient / np.sqrt(accumulator + epsilon), (
+        accumulator
+    )
+
+
+def clip_values(gradients: list[Array], limit: float) -> list[Array]:
+    """Hold every element to [-limit, limit]."""
+    return [np.clip(g, -limit, limit) for g in gradients]
+
+
+def clip_norms(gradients: list[Array], limit: float) -> list[Array]:
+    """Shorten every gradient whose Euclidean norm is larger."""
+    return [
+        g * min(1, limit / max(float(np.linalg.norm(g)), 1e-300)) for g in gradients
+    ]
+
+
+def clip_global_norm(gradients: list[Array], limit: float) -> list[Array]:
+    """Shorten all gradients alike if the norm of all of them is larger."""
+    norm = sum(float(np.sum(g**2)) for g in gradients) ** 0.5
+    return [g * min(1, limit / max(norm, 1e-300)) for g in gradients]

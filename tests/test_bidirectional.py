@@ -492,7 +492,7 @@ def test_repr_is_the_call_that_makes_it() -> None:
     ids=repr,
 )
 def test_what_is_no_gru_is_refused(wrong: Any) -> None:
-    with pytest.raises(TypeError, match=r"layer: got .*, expected a GRU"):
+    with pytest.raises(TypeError, match=r"layer: got .*, expected a recurrent layer"):
         layers.Bidirectional(wrong)
 
 

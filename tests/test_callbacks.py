@@ -5,19 +5,28 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 import grufast as gf
+from grufast import callbacks
 from grufast.callbacks import (
     Callback,
+    CSVLogger,
     EarlyStopping,
+    LambdaCallback,
+    LearningRateScheduler,
     Logs,
+    MeasureTime,
     ModelCheckpoint,
     Plot,
     ProgressBar,
+    ReduceLROnPlateau,
+    TensorBoard,
+    TerminateOnNaN,
 )
 from reference import Array
 
@@ -68,7 +77,8 @@ def test_hooks_are_called_in_keras_order() -> None:
     assert " ".join(recorder.calls) == expected
     assert recorder.logs == [["loss"], ["loss"], ["loss", "val_loss"]] * 2
     assert recorder.model is model
-    assert recorder.params == {"epochs": 2, "steps": 2}
+    metrics = ["loss", "val_loss"]
+    assert recorder.params == {"epochs": 2, "steps": 2, "metrics": metrics}
 
 
 def test_logs_of_batches_are_means_so_far() -> None:
@@ -130,8 +140,13 @@ class Counted:
     def predict(self, x: Array) -> Array:
         return x
 
-    def save(self, path: Any) -> None:
+    @property
+    def weights(self) -> dict[str, Array]:
+        return self.get_weights()
+
+    def save(self, path: Any, *, include_optimizer: bool = False) -> None:
         Path(path).write_text(str(self.epoch))
+        self.kept_optimizer = include_optimizer
 
 
 def play(callback: Callback, name: str, values: list[float]) -> Counted:
@@ -235,16 +250,14 @@ def test_ctrl_c_leaves_the_best_model(tmp_path: Path) -> None:
     losses: list[float] = []
     model, x, y = model_and_data()
     path = tmp_path / "best.safetensors"
-    callbacks = [
+    given = [
         CtrlC(),
         EarlyStopping(patience=5, restore_best_weights=True),
         ModelCheckpoint(path, save_best_only=True),
         Plot(tmp_path / "plot.png", x, y),
     ]
     with pytest.raises(KeyboardInterrupt):
-        model.fit(
-            x, y, epochs=9, batch_size=8, validation_data=(x, y), callbacks=callbacks
-        )
+        model.fit(x, y, epochs=9, batch_size=8, validation_data=(x, y), callbacks=given)
     assert len(losses) == 3
     assert model.evaluate(x, y) == min(losses) == gf.load(path).evaluate(x, y)
     assert sorted(p.name for p in tmp_path.iterdir()) == [path.name, "plot.png"]
@@ -386,3 +399,442 @@ def test_plot_leaves_pyplot_alone(tmp_path: Path) -> None:
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     png_size(tmp_path / "p.png")
+
+
+# What else Keras's callbacks do
+
+
+@pytest.mark.parametrize(
+    ("options", "values", "stopped", "best"),
+    [
+        # An improvement that does not beat the baseline gives no new patience.
+        ({"patience": 2, "baseline": 1.0}, [4, 3, 2, 2, 0], 3, 2),
+        ({"patience": 3, "baseline": 2.5}, [4, 3, 2, 2, 2, 2], 5, 2),
+        ({"patience": 1, "start_from_epoch": 3}, [1, 2, 3, 4, 5, 0], 4, 3),
+        ({"patience": 1}, [NAN, NAN, 1], 1, 0),
+        ({"patience": 0}, [NAN, 1, 2], 2, 1),
+    ],
+)
+def test_early_stopping_as_in_keras(
+    options: dict[str, Any], values: list[float], stopped: int, best: int
+) -> None:
+    stop = EarlyStopping(**options, restore_best_weights=True)
+    assert play(stop, "val_loss", values).epoch == best
+    assert (stop.stopped_epoch, stop.best_epoch) == (stopped, best)
+
+
+def test_early_stopping_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    play(EarlyStopping(patience=1, verbose=1), "val_loss", [1, 2, 3])
+    assert capsys.readouterr().out == "epoch 2: early stopping\n"
+    play(EarlyStopping(patience=9, verbose=1), "val_loss", [1, 2, 3])
+    assert capsys.readouterr().out == ""
+
+
+def test_checkpoints_know_earlier_values(tmp_path: Path) -> None:
+    path = tmp_path / "best"
+    options: dict[str, Any] = {"save_best_only": True, "initial_value_threshold": 1.5}
+    play(ModelCheckpoint(path, **options), "val_loss", [3, 2, 1.6])
+    assert not path.exists()
+    play(ModelCheckpoint(path, **options), "val_loss", [3, 1, 2])
+    assert path.read_text() == "1"
+    play(ModelCheckpoint(path, mode="max", **options), "val_loss", [1, 3, 2])
+    assert path.read_text() == "1"
+
+
+def test_checkpoints_make_directories_and_say_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a" / "b" / "{epoch}"
+    play(ModelCheckpoint(path, verbose=1), "val_loss", [3, 2])
+    assert sorted(p.name for p in path.parent.iterdir()) == ["1", "2"]
+    assert capsys.readouterr().out == "".join(
+        f"epoch {n}: saved to {path.parent / str(n)}\n" for n in (1, 2)
+    )
+
+
+def test_checkpoints_after_batches(tmp_path: Path) -> None:
+    model, x, y = model_and_data()
+    keep = ModelCheckpoint(tmp_path / "{epoch}-{batch}-{loss:.9f}", save_freq=2)
+    losses: list[float] = []
+    see = LambdaCallback(on_train_batch_end=lambda b, logs: losses.append(logs["loss"]))
+    model.fit(x, y, epochs=2, batch_size=8, callbacks=[keep, see])  # 3 batches each
+    saved = [f"1-2-{losses[1]:.9f}", f"2-1-{losses[3]:.9f}", f"2-3-{losses[5]:.9f}"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == saved
+
+
+def test_checkpoints_keep_the_optimizer_unless_told(tmp_path: Path) -> None:
+    for weights_only in (False, True):
+        keep = ModelCheckpoint(tmp_path / "m", save_weights_only=weights_only)
+        assert play(keep, "val_loss", [1]).kept_optimizer is not weights_only
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"save_freq": 0}, ValueError, "save_freq: got 0"),
+        ({"save_freq": "batch"}, ValueError, "save_freq: got 'batch', expected 'epoc"),
+        ({"save_best_only": 1}, TypeError, "save_best_only: got 1"),
+        ({"save_weights_only": 1}, TypeError, "save_weights_only: got 1"),
+        ({"verbose": 2}, ValueError, "verbose: got 2"),
+        ({"initial_value_threshold": "1"}, TypeError, "initial_value_threshold: got"),
+        (
+            {"save_best_only": True, "save_freq": 3},
+            ValueError,
+            "monitor: 'val_loss' is known at an epoch's end only; with save_freq=3",
+        ),
+    ],
+)
+def test_wrong_settings_of_checkpoints_are_named(
+    options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        ModelCheckpoint("m", **options)
+
+
+@pytest.mark.parametrize("field", ["{val_rmse}", "{}", "{batch}"])
+def test_fields_that_are_not_there_are_named(tmp_path: Path, field: str) -> None:
+    message = r"filepath: '.*' has a field .*, there are .'epoch', 'loss', 'val_loss'."
+    with pytest.raises(ValueError, match=message):
+        play(ModelCheckpoint(f"{tmp_path}/{field}"), "val_loss", [1])
+
+
+# Learning rates
+
+
+def rates(callback: Callback, losses: list[float], rate: float = 1.0) -> list[float]:
+    """The learning rates after epochs with such losses."""
+    model, _, _ = model_and_data()
+    model.compile(gf.optimizers.SGD(rate))
+    callback.set_model(model)
+    callback.on_train_begin({})
+    found = []
+    for epoch, loss in enumerate(losses):
+        logs = {"loss": 0.0, "val_loss": loss}
+        callback.on_epoch_begin(epoch, {})
+        assert model.optimizer is not None
+        before = model.optimizer.learning_rate
+        callback.on_epoch_end(epoch, logs)
+        assert logs["learning_rate"] == before
+        found.append(model.optimizer.learning_rate)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("options", "losses", "expected"),
+    [
+        ({"patience": 1}, [3, 2, 2, 1, 1, 1], [1, 1, 0.5, 0.5, 0.25, 0.125]),
+        ({"patience": 2}, [3, 3, 3, 3, 3], [1, 1, 0.5, 0.5, 0.25]),
+        (
+            {"patience": 1, "cooldown": 1},
+            [3, 3, 3, 3, 3],
+            [1, 0.5, 0.25, 0.125, 1 / 16],
+        ),
+        ({"patience": 1, "cooldown": 2}, [3, 3, 3, 3, 3], [1, 0.5, 0.5, 0.25, 0.25]),
+        ({"patience": 1, "min_lr": 0.3}, [3, 3, 3, 3], [1, 0.5, 0.3, 0.3]),
+        ({"patience": 1, "min_delta": 0.5}, [3, 2.6, 2.4], [1, 0.5, 0.5]),
+        ({"patience": 1, "mode": "max"}, [1, 2, 2, 3], [1, 1, 0.5, 0.5]),
+        ({"patience": 1, "monitor": "loss"}, [1, 2], [1, 0.5]),
+    ],
+)
+def test_plateaus_lower_the_learning_rate(
+    options: dict[str, Any], losses: list[float], expected: list[float]
+) -> None:
+    callback = ReduceLROnPlateau(factor=0.5, **{"min_delta": 0.0, **options})
+    assert rates(callback, losses) == expected
+    assert rates(callback, losses) == expected  # starts afresh
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"factor": 1.0}, ValueError, "factor: got 1.0"),
+        ({"patience": 1.0}, TypeError, "patience: got 1.0"),
+        ({"cooldown": -1}, ValueError, "cooldown: got -1"),
+        ({"min_lr": -1.0}, ValueError, "min_lr: got -1.0"),
+        ({"min_delta": None}, TypeError, "min_delta: got None"),
+        ({"verbose": True}, ValueError, "verbose: got True"),
+        ({"mode": "up"}, ValueError, "mode: got 'up'"),
+    ],
+)
+def test_wrong_settings_of_plateaus_are_named(
+    options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        ReduceLROnPlateau(**options)
+
+
+def test_a_scheduler_sets_the_learning_rate(capsys: pytest.CaptureFixture[str]) -> None:
+    two = LearningRateScheduler(lambda epoch, rate: rate / 2 if epoch else rate)
+    assert rates(two, [1, 1, 1], 0.8) == [0.8, 0.4, 0.2]
+    one = LearningRateScheduler(lambda epoch: 0.1 * (epoch + 1), verbose=1)
+    assert rates(one, [1, 1]) == [0.1, 0.2]
+    said = capsys.readouterr().out
+    assert said == "epoch 1: learning rate 0.1\nepoch 2: learning rate 0.2\n"
+    model, x, y = model_and_data()
+    history = model.fit(x, y, epochs=2, callbacks=[one]).history
+    assert history["learning_rate"] == [0.1, 0.2]
+
+
+def test_wrong_schedules_are_named() -> None:
+    with pytest.raises(TypeError, match="schedule: got 3, expected a function"):
+        LearningRateScheduler(3)  # type: ignore[arg-type]
+    for value, error in (("fast", TypeError), (-1.0, ValueError), (None, TypeError)):
+        schedule: Any = LearningRateScheduler(lambda epoch, rate, value=value: value)
+        with pytest.raises(error, match="schedule's learning rate: got"):
+            rates(schedule, [1])
+
+
+# Ends
+
+
+@pytest.mark.filterwarnings("ignore:the loss is nan:RuntimeWarning")
+def test_training_ends_with_the_first_loss_that_is_not_finite() -> None:
+    model, x, y = model_and_data()
+    y = y.copy()
+    y[8:] = np.nan
+    ends: list[int] = []
+    count = LambdaCallback(on_train_batch_end=lambda batch, logs: ends.append(batch))
+    options: dict[str, Any] = {"epochs": 3, "batch_size": 4, "shuffle": False}
+    history = model.fit(x, y, callbacks=[TerminateOnNaN(), count], **options)
+    assert ends == [0, 1, 2]
+    assert history.epoch == [0]
+    model, _, _ = model_and_data()
+    with pytest.raises(RuntimeError, match="the loss is nan after batch 3"):
+        model.fit(x, y, callbacks=[TerminateOnNaN(raise_error=True)], **options)
+
+
+# Functions as callbacks
+
+
+def test_a_callback_may_be_made_of_functions() -> None:
+    model, x, y = model_and_data()
+    calls: list[str] = []
+    callback = LambdaCallback(
+        on_epoch_end=lambda epoch, logs: calls.append(f"{epoch} {sorted(logs)}"),
+        on_train_end=lambda logs: calls.append("end"),
+    )
+    model.fit(x, y, epochs=2, callbacks=[callback])
+    assert calls == ["0 ['loss']", "1 ['loss']", "end"]
+
+
+def test_functions_at_no_hook_are_named() -> None:
+    with pytest.raises(
+        TypeError, match=r"on_epoch: no such hook, expected one of \['o"
+    ):
+        LambdaCallback(on_epoch=print)
+    with pytest.raises(TypeError, match="on_train_end: got 3, expected a function"):
+        LambdaCallback(on_train_end=3)  # type: ignore[arg-type]
+
+
+# Logs
+
+
+def csv_rows(path: Path, separator: str = ",") -> list[list[str]]:
+    return [line.split(separator) for line in path.read_text().splitlines()]
+
+
+def test_a_csv_file_has_the_logs_exactly(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("old\n")
+    model, x, y = model_and_data()
+    model.compile(metrics=["mae"])
+    options: dict[str, Any] = {"validation_split": 0.2, "validation_freq": 2}
+    log = CSVLogger(path)
+    history = model.fit(x, y, epochs=3, callbacks=[log], **options).history
+    names = ["epoch", "loss", "mae", "val_loss", "val_mae"]
+    head, *rows = csv_rows(path)
+    assert head == names
+    assert [row[0] for row in rows] == ["0", "1", "2"]
+    assert [float(row[1]) for row in rows] == history["loss"]
+    assert [row[3] for row in rows] == ["NA", repr(history["val_loss"][0]), "NA"]
+    # Once more: another file.
+    model.fit(x, y, epochs=1, callbacks=[log])
+    assert [len(row) for row in csv_rows(path)] == [3, 3]
+
+
+def test_a_csv_file_may_be_continued(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    model, x, y = model_and_data()
+    log = CSVLogger(path, separator=";", append=True)
+    model.fit(x, y, epochs=2, callbacks=[log])
+    model.fit(x, y, epochs=4, initial_epoch=2, callbacks=[log])
+    rows = csv_rows(path, ";")
+    assert [row[0] for row in rows] == ["epoch", "0", "1", "2", "3"]
+
+
+def test_a_csv_file_that_cannot_be_written_ends_the_training_first(
+    tmp_path: Path,
+) -> None:
+    model, x, y = model_and_data()
+    model.build(x.shape)
+    before = model.get_weights()
+    with pytest.raises(FileNotFoundError):
+        model.fit(x, y, callbacks=[CSVLogger(tmp_path / "absent" / "log.csv")])
+    for name, weight in model.weights.items():
+        np.testing.assert_array_equal(weight, before[name])
+    for separator in ("", ", ", None):
+        with pytest.raises(ValueError, match=r"separator: got .*, expected one char"):
+            CSVLogger("log.csv", separator=separator)  # type: ignore[arg-type]
+
+
+def test_tensorboard_reads_the_logs(tmp_path: Path) -> None:
+    accumulators = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator",
+        reason="TensorBoard is not installed",
+    )
+    model, x, y = model_and_data()
+    model.compile(metrics=["mae"])
+    board = TensorBoard(tmp_path, update_freq=2)
+    history = model.fit(
+        x, y, epochs=3, batch_size=8, validation_split=0.2, callbacks=[board]
+    ).history
+
+    def read(kind: str) -> dict[str, list[tuple[int, float]]]:
+        events = accumulators.EventAccumulator(str(tmp_path / kind))
+        events.Reload()
+        found = {}
+        for tag in events.Tags()["tensors"]:
+            tensors = events.Tensors(tag)
+            values = [e.tensor_proto.float_val[0] for e in tensors]
+            found[tag] = list(zip([e.step for e in tensors], values, strict=True))
+        return found
+
+    train, validation = read("train"), read("validation")
+    assert sorted(train) == ["batch_loss", "batch_mae", "epoch_loss", "epoch_mae"]
+    assert sorted(validation) == ["epoch_loss", "epoch_mae"]
+    assert [step for step, _ in train["batch_loss"]] == [0, 2, 4]
+    for name, events in (
+        ("mae", train["epoch_mae"]),
+        ("val_loss", validation["epoch_loss"]),
+    ):
+        assert [step for step, _ in events] == [0, 1, 2]
+        np.testing.assert_allclose(
+            [value for _, value in events], history[name], rtol=1e-6
+        )
+
+
+def test_tensorboard_gets_keras_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a writer that only notes what it is told."""
+    notes: list[tuple[str, str, int]] = []
+
+    class Writer:
+        def __init__(self, path: str) -> None:
+            self.kind = Path(path).name
+
+        def add_scalar(self, tag: str, value: float, step: int) -> None:
+            notes.append((self.kind, tag, step))
+
+        def flush(self) -> None:
+            notes.append((self.kind, "flush", -1))
+
+        def close(self) -> None:
+            notes.append((self.kind, "close", -1))
+
+    monkeypatch.setattr(callbacks, "_tensorboard_writer", lambda: Writer)
+    model, x, y = model_and_data()
+    options: dict[str, Any] = {"batch_size": 8, "validation_split": 0.2}
+    model.fit(x, y, callbacks=[TensorBoard(tmp_path)], **options)
+    assert notes == [
+        ("train", "epoch_loss", 0),
+        ("validation", "epoch_loss", 0),
+        *(("train", "flush", -1), ("validation", "flush", -1)),
+        *(("train", "close", -1), ("validation", "close", -1)),
+    ]
+    notes.clear()
+    model.fit(x, y, epochs=2, callbacks=[TensorBoard(update_freq="batch")], **options)
+    batches = [note for note in notes if note[1] == "batch_loss"]
+    assert batches == [("train", "batch_loss", step) for step in range(4)]
+
+
+def test_tensorboard_is_named_where_it_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboard.summary", None)
+    with pytest.raises(ImportError, match=r'pip install "grufast\[tensorboard\]"'):
+        TensorBoard()
+
+
+@pytest.mark.parametrize(
+    ("freq", "error"), [("never", ValueError), (0, ValueError), (1.5, TypeError)]
+)
+def test_wrong_frequencies_are_named(freq: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="update_freq: got"):
+        TensorBoard(update_freq=freq)
+
+
+def test_times_add_up() -> None:
+    model, x, y = model_and_data()
+    clock = MeasureTime()
+    for epochs in (3, 2):
+        model.fit(x, y, epochs=epochs, callbacks=[clock])
+        assert len(clock.epoch_times) == epochs
+        assert all(seconds > 0 for seconds in clock.epoch_times)
+        assert clock.train_time >= sum(clock.epoch_times)
+
+
+# Where the number of batches is not known
+
+
+def test_the_bar_counts_epochs_of_unknown_size(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model, x, y = model_and_data()
+    model.fit([(x, y)] * 3, epochs=2, verbose=1)
+    printed = capsys.readouterr().err.split("\r")
+    assert printed[-1].startswith("epoch 2/2 100%")
+
+
+# Notebooks
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bytes]]:
+    """What IPython, or what stands for it here, was told to show."""
+    seen: list[tuple[str, bytes]] = []
+
+    class Handle:
+        def update(self, picture: Any) -> None:
+            seen.append(("update", picture))
+
+    def display(picture: Any, *, display_id: bool) -> Handle:
+        assert display_id
+        seen.append(("display", picture))
+        return Handle()
+
+    ipython, module = ModuleType("IPython"), ModuleType("IPython.display")
+    vars(ipython)["get_ipython"] = lambda: SimpleNamespace(kernel=None)
+    vars(module).update(display=display, Image=lambda data: data)
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    monkeypatch.setitem(sys.modules, "IPython.display", module)
+    return seen
+
+
+def test_a_notebook_shows_the_picture_and_changes_it(
+    shown: list[tuple[str, bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model, x, y = model_and_data()
+    model.fit(x, y, epochs=3, callbacks=[Plot(x=x, y=y, every=2)])
+    assert [kind for kind, _ in shown] == ["display", "update"]
+    assert all(picture.startswith(b"\x89PNG") for _, picture in shown)
+    assert list(tmp_path.iterdir()) == []
+    model.fit(x, y, epochs=3, callbacks=[Plot("own.png", every=2)])
+    assert [kind for kind, _ in shown[2:]] == ["display", "update"]
+    png_size(tmp_path / "own.png")
+
+
+def test_elsewhere_the_picture_is_a_file(
+    shown: list[tuple[str, bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ipython = ModuleType("IPython")  # in a terminal
+    vars(ipython)["get_ipython"] = SimpleNamespace
+    model, x, y = model_and_data()
+    for module in (ipython, None):
+        monkeypatch.setitem(sys.modules, "IPython", module)
+        model.fit(x, y, callbacks=[Plot()])
+        png_size(tmp_path / "training.png")
+        (tmp_path / "training.png").unlink()
+    assert shown == []

@@ -1,18 +1,20 @@
-"""Dense, Dropout and Flatten: against formulas, and their rules."""
+"""Dense, activations, Dropout and Flatten: against formulas, and their rules."""
 
 import copy
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
+import grufast as gf
 import reference
-from grufast import layers
+from grufast import _core, layers
 from reference import Array
 from tolerances import DTYPES, Dtype, assert_close
 
-ACTIVATIONS = ("linear", "tanh", "sigmoid", "relu")
+ACTIVATIONS = tuple(reference.ACTIVATIONS)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
 each_activation = pytest.mark.parametrize("activation", ACTIVATIONS)
 
@@ -150,7 +152,7 @@ def test_a_wrong_dy_is_named_and_leaves_the_context_good() -> None:
         ({"units": True}, TypeError, "units: got True"),
         ({"units": 2.0}, TypeError, "units: got 2.0"),
         ({"units": 10**10}, ValueError, "would have 2e[+]10 parameters"),
-        ({"units": 1, "activation": "swish"}, ValueError, "activation: got 'swish'"),
+        ({"units": 1, "activation": "selu"}, ValueError, "activation: got 'selu'"),
         ({"units": 1, "dtype": "float16"}, ValueError, "dtype: got 'float16'"),
         ({"units": 1, "dtype": None}, ValueError, "dtype: got None"),
         ({"units": 1, "initializer": "he"}, ValueError, "initializer: got 'he'"),
@@ -167,6 +169,181 @@ def test_wrong_arguments_are_named(
 @pytest.mark.parametrize("dtype", [np.float64, np.dtype("f8"), "f8", "double"])
 def test_a_dtype_may_be_written_as_numpy_does(dtype: Any) -> None:
     assert layers.Dense(1, dtype=dtype).dtype == "float64"
+
+
+# Activations
+
+
+def gelu_argument(a: Array) -> Array:
+    factor = np.longdouble("1.5957691216057307117597842397375274739")  # 2 sqrt(2 / pi)
+    return factor * (a + np.longdouble("0.044715") * a**3)
+
+
+#: As they are computed without cancellation, in long double.
+EXACT: dict[str, Callable[[Array], Array]] = {
+    "linear": lambda a: a,
+    "tanh": np.tanh,
+    "sigmoid": lambda a: 1 / (1 + np.exp(-a)),
+    "relu": lambda a: np.where(a > 0, a, 0),
+    "hard_sigmoid": lambda a: np.clip(a + 3, 0, 6) / 6,
+    "softsign": lambda a: a / (1 + np.abs(a)),
+    "elu": lambda a: np.where(a > 0, a, np.expm1(np.minimum(a, 0))),
+    "gelu": lambda a: a / (1 + np.exp(-gelu_argument(a))),
+    "swish": lambda a: a / (1 + np.exp(-a)),
+    "softplus": lambda a: np.maximum(a, 0) + np.log1p(np.exp(-np.abs(a))),
+}
+
+
+def whole_range(dtype: Dtype) -> Array:
+    """Both signs: zero, denormals, all magnitudes, and what is between 0 and 100."""
+    info = np.finfo(dtype)
+    parts = (
+        [0.0, float(info.smallest_subnormal), float(info.tiny) * 0.7],
+        np.geomspace(float(info.tiny), float(info.max) / 2, 3001),
+        np.geomspace(1e-6, 100, 4001),
+        np.linspace(0, 40, 8001),
+    )
+    a = np.concatenate(parts).astype(dtype)
+    return np.concatenate([-a, a])
+
+
+@each_activation
+@each_dtype
+@pytest.mark.usefixtures("isa")
+def test_activations_are_accurate_over_the_whole_range(
+    dtype: Dtype, activation: Any
+) -> None:
+    a, info = whole_range(dtype), np.finfo(dtype)
+    y = layers.Activation(activation)(a)
+    wide = a.astype(np.longdouble)
+    with np.errstate(over="ignore"):
+        exact = EXACT[activation](wide)
+    allowed = np.full(a.shape, 4.0)
+    if activation == "gelu":  # an error of an exponent is one of the result
+        allowed += np.minimum(2 * np.abs(gelu_argument(np.minimum(wide, 0))), 1e4)
+    # Exponentials below the smallest normal number count as 0.
+    floor = 2 * info.tiny * np.maximum(1, np.abs(wide))
+    error = np.abs(y - exact)
+    wrong = error > np.maximum(allowed * info.eps * np.abs(exact), floor)
+    assert not wrong.any(), (a[wrong][:5], y[wrong][:5], exact[wrong][:5])
+
+
+@each_activation
+@each_dtype
+@pytest.mark.usefixtures("isa")
+def test_slopes_are_accurate_over_the_whole_range(
+    dtype: Dtype, activation: Any
+) -> None:
+    a, info = whole_range(dtype), np.finfo(dtype)
+    kinks = {"relu": [0], "elu": [], "hard_sigmoid": [-3, 3]}.get(activation, [])
+    a = a[~np.isin(a, kinks)]
+    layer = layers.Activation(activation)
+    _, context = layer.forward(a)
+    dx, _ = layer.backward(np.ones_like(a), context)
+    wide = a.astype(np.longdouble)
+    if activation in ("gelu", "swish"):  # their limits, without 0 times infinity
+        wide = np.clip(wide, -50, 50)
+    exact = reference.ACTIVATIONS[activation].derivative(wide)
+    error = np.abs(dx - exact)
+    assert error.max() <= 10 * info.eps, (a[error.argmax()], error.max() / info.eps)
+
+
+@each_activation
+@each_dtype
+def test_slopes_at_infinity_are_their_limits(dtype: Dtype, activation: Any) -> None:
+    layer = layers.Activation(activation)
+    _, context = layer.forward(np.array([-np.inf, np.inf], dtype))
+    dx, _ = layer.backward(np.ones(2, dtype), context)
+    if activation == "softsign":  # whose value there is NaN
+        assert np.isnan(dx).all()
+        return
+    low = {"linear": 1}.get(activation, 0)
+    high = {"tanh": 0, "sigmoid": 0, "hard_sigmoid": 0}.get(activation, 1)
+    np.testing.assert_allclose(dx, [low, high], atol=2 * float(np.finfo(dtype).tiny))
+
+
+@each_activation
+@each_dtype
+@pytest.mark.usefixtures("isa")
+def test_activations_take_nan_and_infinity_as_numpy_does(
+    dtype: Dtype, activation: Any
+) -> None:
+    a = np.array([np.nan, np.inf, -np.inf], dtype)
+    with np.errstate(invalid="ignore"):
+        exact = reference.ACTIVATIONS[activation].f(a.astype(np.float64))
+    assert_close("y", layers.Activation(activation)(a), exact, "forward")
+
+
+@pytest.mark.parametrize("activation", ["linear", "tanh", "softsign"])
+@each_dtype
+def test_odd_activations_are_odd_to_the_bit(dtype: Dtype, activation: Any) -> None:
+    layer, a = layers.Activation(activation), whole_range(dtype)
+    assert layer(-a).tobytes() == (-layer(a)).tobytes()
+
+
+@each_activation
+def test_the_number_of_threads_changes_no_bit(
+    rng: np.random.Generator, keep_num_threads: None, activation: Any
+) -> None:
+    layer = layers.Activation(activation)
+    a, dy = rng.normal(size=(2, 100_003)).astype(np.float32)
+    results = []
+    for threads in (1, 3):
+        gf.set_num_threads(threads)
+        y, context = layer.forward(a)
+        dx, _ = layer.backward(dy, context)
+        results.append(y.tobytes() + dx.tobytes())
+    assert results[0] == results[1]
+
+
+def test_the_core_names_what_is_wrong_with_an_activation() -> None:
+    a = np.ones(3, np.float32)
+    with pytest.raises(ValueError, match="activation: got 'selu', expected one of: li"):
+        _core.activate("selu", a)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="activation: got 'selu', expected one of: li"):
+        _core.activate_backward("selu", a, a)  # type: ignore[arg-type]
+    for x in (a[None], a[::2]):
+        with pytest.raises(ValueError, match="x: "):
+            _core.activate("tanh", x)
+    with pytest.raises(TypeError, match="x: got list"):
+        _core.activate("tanh", [1.0])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="kept: got dtype int64"):
+        _core.activate_backward("tanh", np.ones(3, int), a)
+    with pytest.raises(TypeError, match="dy: got dtype float64"):
+        _core.activate_backward("tanh", a, a.astype(np.float64))
+    with pytest.raises(ValueError, match=r"dy: got shape \(2,\), expected \(3,\)"):
+        _core.activate_backward("tanh", a, a[:2])
+
+
+def test_activations_agree_with_torch(rng: np.random.Generator) -> None:
+    torch = pytest.importorskip("torch")
+    functional = torch.nn.functional
+    theirs: dict[str, Callable[[Any], Any]] = {
+        "linear": lambda a: a,
+        "tanh": torch.tanh,
+        "sigmoid": torch.sigmoid,
+        "relu": torch.relu,
+        "hard_sigmoid": functional.hardsigmoid,
+        "softsign": functional.softsign,
+        "elu": functional.elu,
+        "gelu": lambda a: functional.gelu(a, approximate="tanh"),
+        "swish": functional.silu,
+        "softplus": functional.softplus,
+    }
+    assert theirs.keys() == reference.ACTIVATIONS.keys()
+    a, dy = 3 * rng.normal(size=(2, 500))
+    for activation, f in theirs.items():
+        tensor = torch.tensor(a, requires_grad=True)
+        value = f(tensor)
+        value.backward(torch.tensor(dy))
+        layer = layers.Activation(activation)  # type: ignore[arg-type]
+        y, context = layer.forward(a)
+        dx, _ = layer.backward(dy, context)
+        # torch leaves out what is below exp(-20) in softplus.
+        np.testing.assert_allclose(y, value.detach().numpy(), rtol=1e-9, atol=1e-14)
+        # torch's slope of hardsigmoid is a sixth in float32.
+        rtol = 1e-7 if activation == "hard_sigmoid" else 1e-8
+        np.testing.assert_allclose(dx, tensor.grad.numpy(), rtol=rtol, atol=1e-13)
 
 
 # Dropout

@@ -451,7 +451,7 @@ def test_dense_takes_no_rows(shape: tuple[int, ...]) -> None:
     assert not any(grad.any() for grad in grads.values())
 
 
-@pytest.mark.parametrize("activation", ["gelu", "", None, 3, np.tanh, "Tanh"])
+@pytest.mark.parametrize("activation", ["selu", "", None, 3, np.tanh, "Tanh"])
 def test_impossible_activations_are_errors(activation: Any) -> None:
     with pytest.raises((TypeError, ValueError), match=r"activation.*sigmoid"):
         layers.Dense(2, activation=activation)
@@ -480,7 +480,8 @@ def test_fit_refuses_data_that_are_no_arrays_of_its_dtype(wrong: str) -> None:
         with pytest.raises(TypeError, match=names("y")):
             getattr(model(), method)(x, no_array(y))
     for method in ("predict", "__call__"):
-        with pytest.raises(TypeError, match=names("x")):
+        batches = method == "predict" and wrong == "a generator"
+        with pytest.raises(ValueError if batches else TypeError, match=names("x")):
             getattr(model(), method)(no_array(x))
     if wrong != "None":
         for data in ((no_array(x), y), (x, no_array(y)), no_array(x)):
@@ -577,7 +578,7 @@ def test_fit_refuses_wrong_settings_before_it_trains(
 @pytest.mark.parametrize(
     ("options", "name"),
     [
-        ({"optimizer": "adamw"}, "optimizer"),
+        ({"optimizer": "lion"}, "optimizer"),
         ({"optimizer": None}, "optimizer"),
         ({"loss": "hinge"}, "loss"),
         ({"loss": np.mean}, "loss"),

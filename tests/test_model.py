@@ -488,14 +488,14 @@ def test_large_predictions_go_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     model = small()
     whole = model.predict(x)
     parts: list[int] = []
-    infer = gf.Sequential._infer
+    infer = gf.Sequential._infer_masked
 
-    def spy(model: gf.Sequential, x: Array) -> Array:
+    def spy(model: gf.Sequential, x: Array) -> Any:
         parts.append(len(x))
         return infer(model, x)
 
     monkeypatch.setattr("grufast.model._MOST_ELEMENTS", 10 * 6 * 64)
-    monkeypatch.setattr(gf.Sequential, "_infer", spy)
+    monkeypatch.setattr(gf.Sequential, "_infer_masked", spy)
     np.testing.assert_array_equal(model.predict(x), whole)
     assert parts == [64, 64, 64, 8]
 

@@ -4,11 +4,14 @@ import itertools
 import json
 import os
 import resource
+import shutil
 import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,14 @@ import pytest
 from safetensors.numpy import save
 
 import grufast as gf
+from grufast import saving
+from grufast.callbacks import (
+    BackupAndRestore,
+    Callback,
+    CSVLogger,
+    EarlyStopping,
+    LambdaCallback,
+)
 from reference import Array
 
 layers = gf.layers
@@ -385,3 +396,376 @@ def test_tensors_that_do_not_fit(path: Path, content: bytes) -> None:
         swapped = dict(zip(names, (tensors[n] for n in names[::-1]), strict=True))
         if swapped[names[0]].shape != swapped[names[1]].shape:
             assert_refused(path, save({**tensors, **swapped}, metadata), "expected")
+
+
+# The optimizer's state
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        lambda: gf.optimizers.Adam(0.01),
+        lambda: gf.optimizers.SGD(0.05, momentum=0.9),
+        lambda: gf.optimizers.SGD(0.05),
+    ],
+    ids=["Adam", "momentum", "SGD"],
+)
+def test_training_goes_on_with_the_same_bits(
+    path: Path, optimizer: Callable[[], Any]
+) -> None:
+    model, x = trained()
+    y = x[:, 0, :2]
+    model.compile(optimizer(), "mse")
+    model.fit(x, y, epochs=3, seed=1)
+    model.save(path, include_optimizer=True)
+    same = gf.load(path)
+    content = path.read_bytes()
+    same.save(path, include_optimizer=True)
+    assert path.read_bytes() == content
+    for each in (model, same):
+        each.fit(x, y, epochs=6, initial_epoch=3, seed=1)
+    for name, weight in model.weights.items():
+        assert same.weights[name].tobytes() == weight.tobytes()
+
+
+def test_a_learning_rate_that_was_changed_is_kept(path: Path) -> None:
+    model, _ = trained()
+    assert model.optimizer is not None
+    model.optimizer.learning_rate = 0.1 + 0.2
+    for include in (True, False):
+        model.save(path, include_optimizer=include)
+        same = gf.load(path)
+        assert same.optimizer is not None
+        assert same.optimizer.learning_rate == 0.1 + 0.2
+
+
+def test_the_state_is_in_the_file_only_if_asked_for(path: Path) -> None:
+    from safetensors.numpy import load_file
+
+    model, _ = trained()
+    model.save(path)
+    assert load_file(path).keys() == model.weights.keys()
+    model.save(path, include_optimizer=True)
+    names = load_file(path).keys() - model.weights.keys()
+    velocities = {f"optimizer/{name}/velocity" for name in model.weights}
+    assert names == velocities | {"optimizer/iterations", "optimizer/learning_rate"}
+    # Whom `load` will not know has no state.
+    model.optimizer = None
+    model.save(path, include_optimizer=True)
+    assert load_file(path).keys() == model.weights.keys()
+    with pytest.raises(TypeError, match="include_optimizer: got 1"):
+        model.save(path, include_optimizer=1)  # type: ignore[arg-type]
+
+
+def test_states_that_do_not_fit_are_refused(path: Path) -> None:
+    from safetensors.numpy import load_file
+
+    model, _ = trained()
+    model.save(path, include_optimizer=True)
+    header, _ = header_and_data(path.read_bytes())
+    metadata, tensors = header["__metadata__"], load_file(path)
+    key = "optimizer/layers.3.bias/velocity"
+    for wrong in (
+        tensors[key][:1],
+        tensors[key].astype("f8"),
+        tensors[key].astype("i4"),
+    ):
+        assert_refused(path, save({**tensors, key: wrong}, metadata))
+    assert_refused(path, save({**tensors, "optimizer/x/y": tensors[key]}, metadata))
+    description = json.loads(metadata["grufast"])
+    description["compile"] = None
+    metadata = {"grufast": json.dumps(description)}
+    assert_refused(path, save(tensors, metadata), "an optimizer's state, but does not")
+
+
+# Where files cannot be written
+
+FULL_DISK = """
+import resource, signal, sys
+import numpy as np
+import grufast as gf
+from grufast.callbacks import BackupAndRestore, Callback, EarlyStopping
+
+path, job = sys.argv[1:]
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+
+class Fill(Callback):
+    def on_epoch_end(self, epoch, logs):
+        if epoch == 3:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+
+model = gf.Sequential([gf.layers.GRU(8), gf.layers.Dense(1)], seed=0)
+model.compile()
+x = np.linspace(0, 1, 80, dtype="f4").reshape(20, 4, 1)
+stop = EarlyStopping("loss", patience=9, restore_best_weights=True)
+callbacks = [Fill(), stop]
+if job == "backup":
+    callbacks.append(BackupAndRestore(path))
+try:
+    model.fit(x, x[:, 0], epochs=9, seed=0, callbacks=callbacks)
+    model.save(path)
+except OSError as error:
+    print(error)
+    print(stop.best_epoch, model.evaluate(x, x[:, 0]) > 0)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
+@pytest.mark.parametrize("job", ["backup", "save"])
+def test_a_full_disk_leaves_the_old_file(path: Path, job: str) -> None:
+    """With a limit on the size of files, which the system enforces in the same way."""
+    if job == "save":
+        trained()[0].save(path)
+    before = path.read_bytes() if path.exists() else b""
+    run = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(path), job],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    error, state = run.stdout.splitlines()
+    assert error == f"[Errno 27] File too large: '{path}'"
+    assert list(path.parent.iterdir()) == [path]
+    if job == "save":
+        assert path.read_bytes() == before
+        assert state == "8 True"
+        gf.load(path)
+    else:
+        assert state == "3 True"  # and the callbacks have been told of the end
+        assert saving.read_state(path)["epoch"] == 3
+
+
+def test_places_that_cannot_be_written_are_named(tmp_path: Path) -> None:
+    """Also for root, whom permissions do not stop."""
+    model, x = trained()
+    before = weights_of(model)
+    y = x[:, 0, :2]
+    (tmp_path / "file").write_text("a file")
+    for folder in (tmp_path / "file", Path("/proc/sys")):
+        if not folder.exists():  # not on Linux
+            continue
+        place = folder / "m"
+        with pytest.raises(OSError, match=str(folder)):
+            model.save(place)
+        with pytest.raises(OSError, match=str(folder)):
+            model.fit(x, y, callbacks=[BackupAndRestore(place)])
+        with pytest.raises(OSError, match=str(folder)):
+            model.fit(x, y, callbacks=[CSVLogger(place)])
+    assert weights_of(model) == before
+    assert (tmp_path / "file").read_text() == "a file"
+
+
+READ_ONLY = """
+import os, sys
+import numpy as np
+import grufast as gf
+from grufast.callbacks import BackupAndRestore, CSVLogger
+
+folder = sys.argv[1]
+model = gf.Sequential([gf.layers.GRU(2)], seed=0)
+model.compile()
+x = np.zeros((4, 3, 1), "f4")
+model.fit(x, x[:, :2, 0], callbacks=[BackupAndRestore(f"{folder}/m")])
+before = model.get_weights()
+model.save(f"{folder}/m")
+os.chmod(folder, 0o555)
+if os.geteuid() == 0:
+    os.setuid(65534)  # nobody: permissions hold for him
+for use in (
+    lambda: model.save(f"{folder}/m"),
+    lambda: model.fit(x, x[:, :2, 0], callbacks=[BackupAndRestore(f"{folder}/b")]),
+    lambda: model.fit(x, x[:, :2, 0], callbacks=[CSVLogger(f"{folder}/c")]),
+):
+    try:
+        use()
+    except PermissionError as error:
+        print(error)
+assert all((before[name] == model.weights[name]).all() for name in before)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_a_read_only_directory_leaves_the_old_file() -> None:
+    folder = Path(tempfile.mkdtemp())  # anybody can come here; not so to tmp_path
+    try:
+        command = [sys.executable, "-c", READ_ONLY, str(folder)]
+        run = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert run.stderr == ""
+        assert run.stdout.splitlines() == [
+            f"[Errno 13] Permission denied: '{folder / name}'" for name in "mbc"
+        ]
+        folder.chmod(0o755)
+        assert [path.name for path in folder.iterdir()] == ["m"]
+        gf.load(folder / "m")
+    finally:
+        folder.chmod(0o755)
+        shutil.rmtree(folder)
+
+
+# Damaged backups
+
+
+def backed_up(path: Path, *callbacks: Callback, crash: bool = False) -> gf.Sequential:
+    """Train with a backup; perhaps break off at the second batch."""
+
+    def broken(batch: int, logs: Any) -> None:
+        if crash and batch == 1:
+            raise KeyboardInterrupt
+
+    model = gf.Sequential([layers.GRU(1), layers.Dense(1)], seed=0)
+    model.compile(gf.optimizers.SGD(0.1, momentum=0.5))
+    x = np.linspace(0, 1, 12, dtype=np.float32).reshape(6, 2, 1)
+    model.fit(
+        *(x, x[:, 0]),
+        epochs=2,
+        batch_size=3,
+        seed=0,
+        callbacks=[
+            *callbacks,
+            LambdaCallback(on_train_batch_begin=broken),
+            EarlyStopping("loss", patience=3, restore_best_weights=True),
+            BackupAndRestore(path, 1),
+        ],
+    )
+    return model
+
+
+def weights_of(model: gf.Sequential) -> list[bytes]:
+    return [weight.tobytes() for weight in model.weights.values()]
+
+
+@pytest.fixture
+def backup(path: Path) -> bytes:
+    with pytest.raises(KeyboardInterrupt):
+        backed_up(path, crash=True)
+    return path.read_bytes()
+
+
+def assert_backup_refused(path: Path, content: bytes, message: str = "") -> None:
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"the backup '.*' cannot be restored: .") as e:
+        backed_up(path)
+    assert message in str(e.value)
+    assert str(e.value).endswith("; remove it to start afresh")
+    assert path.read_bytes() == content
+
+
+def test_a_whole_backup_is_taken_up(path: Path, backup: bytes) -> None:
+    expected = weights_of(backed_up(path.with_name("other")))
+    assert path.read_bytes() == backup
+    assert weights_of(backed_up(path)) == expected
+
+
+def test_a_backup_cut_at_any_byte_is_refused(path: Path, backup: bytes) -> None:
+    for length in range(len(backup)):
+        path.write_bytes(backup[:length])
+        with pytest.raises(ValueError):  # noqa: PT011
+            saving.read_state(path)
+    for length in (0, 1, 8, 100, len(backup) - 1):
+        assert_backup_refused(path, backup[:length])
+    assert_backup_refused(path, backup + b"\0")
+
+
+def test_any_changed_bit_of_a_backup_is_found(
+    path: Path, backup: bytes, rng: np.random.Generator
+) -> None:
+    whole = saving.read_state(path)
+    harmless = 0
+    for place in rng.permutation(8 * len(backup))[:1000]:
+        damaged = bytearray(backup)
+        damaged[place // 8] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        try:
+            state = saving.read_state(path)
+        except ValueError:
+            continue
+        # Of the header's padding or the like: it means the same.
+        np.testing.assert_equal(state, whole)
+        harmless += 1
+    assert harmless < 50
+
+
+LIES_OF_BACKUPS: list[tuple[tuple[Any, ...], Any, str]] = [
+    (("epoch",), -1, "epoch: got -1"),
+    (("epoch",), "1", "epoch: got '1'"),
+    (("batch",), 1.0, "batch: got 1.0"),
+    (("entropy",), None, "entropy: got None"),
+    (("stop_training",), 1, "stop_training: got 1"),
+    (("logs",), [], ""),
+    (("logs",), {"loss": "low"}, ""),
+    (("training",), {}, "it says nothing about 'layers'"),
+    (("training",), 3, ""),
+    (("weights",), {}, "weights: no ["),
+    (("weights", "layers.1.bias"), {"$tensor": "absent"}, "'absent' is missing"),
+    (("weights", "layers.1.bias"), {"$tensor": ["a"]}, "['a'] is missing"),
+    (("weights", "layers.1.bias"), 0.0, "layers.1.bias: got float"),
+    (("weights", "layers.1.bias"), {"$tensor": "weights/layers.1.weight"}, "got shape"),
+    (("optimizer",), None, ""),
+    (("optimizer", "layers.1.bias/velocity"), {"$tensor": "rng/buffer"}, ""),
+    (("callbacks",), [], ""),
+    (("callbacks",), None, ""),
+    (("callbacks", 0, "best"), "high", ""),
+    (("callbacks", 0, "wait"), -1, "wait: got -1"),
+    (("callbacks", 0, "best_weights"), {}, "weights: no ["),
+    (("callbacks", 1, "epoch"), [0.5], "epoch: got 0.5"),
+    (("callbacks", 1, "history"), {"loss": 3}, ""),
+    (("scores", "rows"), 0, "rows: got 0"),
+    (("scores", "sum"), "all", ""),
+    (("rng",), {}, "it says nothing about 'counter'"),
+    (("rng", "counter"), 3, "rng: counter is 3"),
+    (("rng", "counter"), {"$tensor": "weights/layers.1.bias"}, "rng: counter is"),
+    (("rng", "buffer_pos"), 5, "rng: buffer_pos is 5"),
+    (("rng", "buffer_pos"), -1, "rng: buffer_pos: got -1"),
+    (("rng", "buffer_pos"), 2**40, "rng: buffer_pos is 1099511627776"),
+    (("rng", "has_uint32"), 2, "rng: has_uint32 is 2"),
+    (("rng", "uinteger"), 2**32, "rng: uinteger is 4294967296"),
+]
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    LIES_OF_BACKUPS,
+    ids=lambda part: ".".join(map(str, part)) if isinstance(part, tuple) else None,
+)
+def test_backups_that_lie_are_refused(
+    path: Path, backup: bytes, place: tuple[Any, ...], value: Any, message: str
+) -> None:
+    """Of somebody who knows how to make the checksum fit."""
+    from safetensors.numpy import load_file
+
+    tensors = load_file(path)
+    header, _ = header_and_data(backup)
+    state = json.loads(header["__metadata__"]["grufast.backup"])
+    *parents, last = place
+    part = state
+    for key in parents:
+        part = part[key]
+    assert last in part if isinstance(part, dict) else last < len(part)
+    part[last] = value
+    text = json.dumps(state)
+    metadata = {"grufast.backup": text, "crc32": str(saving._checksum(text, tensors))}
+    before: list[list[bytes]] = []
+    see = LambdaCallback(
+        on_train_begin=lambda logs: before.append(weights_of(see.model)),
+    )
+    path.write_bytes(save(tensors, metadata))
+    with pytest.raises(ValueError, match=r"cannot be restored: .*; remove it") as e:
+        backed_up(path, see)
+    assert message in str(e.value)
+    for weights in before:
+        assert weights_of(see.model) == weights
+
+
+def test_models_are_no_backups_and_backups_no_models(path: Path, backup: bytes) -> None:
+    assert_refused(path, backup, "no description of a grufast model")
+    model, _ = trained()
+    model.save(path)
+    content = path.read_bytes()
+    assert_backup_refused(path, content, "no description of a grufast backup")
+    assert_backup_refused(path, file_of({}, b""), "no description of a grufast backup")
+    for text in ("[]", "3", "{", "[" * 100_000, '{"a":' * 5_000 + "1" + "}" * 5_000):
+        checksum = str(saving._checksum(text, {}))
+        header = {"__metadata__": {"grufast.backup": text, "crc32": checksum}}
+        assert_backup_refused(path, file_of(header, b""), "description")

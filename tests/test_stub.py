@@ -16,7 +16,7 @@ import grufast
 from grufast import _core
 
 STUB = Path(grufast.__file__).with_name("_core.pyi")
-TYPES_ONLY = {"Array", "Keep", "BuildInfo"}
+TYPES_ONLY = {"Activation", "Array", "BuildInfo", "Cell", "Keep", "Rows", "State"}
 NOT_FOR_USE = {"Stream.__init__"}  # pybind11's own, which refuses
 
 

@@ -127,26 +127,6 @@ def test_the_number_of_threads_changes_no_bit_of_a_dense_layer(
         assert_same_bits(results(), expected)
 
 
-@each_dtype
-@pytest.mark.usefixtures("isa")
-def test_the_number_of_threads_changes_no_bit_of_an_optimizer_step(
-    rng: np.random.Generator, dtype: Dtype
-) -> None:
-    start, gradient = (rng.normal(size=100_003).astype(dtype) for _ in range(2))
-
-    def results() -> dict[str, Array]:
-        w, m, v = start.copy(), np.zeros_like(start), np.zeros_like(start)
-        _core.adam_step(w, gradient, m, v, 0.01, 0.9, 0.999, 1e-8, 1)
-        _core.sgd_step(w, gradient, m, 0.01, 0.9, True)
-        return {"w": w, "m": m, "v": v}
-
-    grufast.set_num_threads(1)
-    expected = results()
-    for threads in THREADS:
-        grufast.set_num_threads(threads)
-        assert_same_bits(results(), expected)
-
-
 @each_cell
 @each_dtype
 @pytest.mark.usefixtures("isa")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from grufast import layers, optimizers
+from grufast import layers
 from reference import Array
 from tolerances import DTYPES, Dtype, assert_close, gru_case
 
@@ -175,46 +175,3 @@ def test_stacked_bidirectional_grus_agree_with_pytorch(
         assert_close(
             name, actual[name], expected.detach().numpy(), kind, longest * depth, floor
         )
-
-
-@each_dtype
-@pytest.mark.usefixtures("isa")
-@pytest.mark.parametrize(
-    ("ours", "theirs"),
-    [
-        (
-            lambda: optimizers.SGD(0.1),
-            lambda w: torch.optim.SGD([w], lr=0.1),
-        ),
-        (
-            lambda: optimizers.SGD(0.1, momentum=0.9),
-            lambda w: torch.optim.SGD([w], lr=0.1, momentum=0.9),
-        ),
-        (
-            lambda: optimizers.SGD(0.1, momentum=0.9, nesterov=True),
-            lambda w: torch.optim.SGD([w], lr=0.1, momentum=0.9, nesterov=True),
-        ),
-        (
-            lambda: optimizers.Adam(0.01, epsilon=1e-8),
-            lambda w: torch.optim.Adam([w], lr=0.01, eps=1e-8),
-        ),
-        (
-            lambda: optimizers.Adam(0.01, beta_1=0.5, beta_2=0.9, epsilon=0.1),
-            lambda w: torch.optim.Adam([w], lr=0.01, betas=(0.5, 0.9), eps=0.1),
-        ),
-    ],
-    ids=["SGD", "momentum", "Nesterov", "Adam", "Adam with other settings"],
-)
-def test_twenty_optimizer_steps_agree_with_pytorch(
-    rng: np.random.Generator, ours: Any, theirs: Any, dtype: Dtype
-) -> None:
-    weight = rng.normal(size=(7, 19)).astype(dtype)
-    expected = tensor(weight, requires_grad=True)
-    optimizer, reference_optimizer = ours(), theirs(expected)
-    weights = {"w": weight}
-    for _ in range(20):
-        gradient = rng.normal(size=weight.shape).astype(dtype)
-        optimizer.update(weights, {"w": gradient})
-        expected.grad = tensor(gradient)
-        reference_optimizer.step()
-    assert_close("w", weight, expected.detach().numpy(), "update", 20)

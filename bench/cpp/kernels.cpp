@@ -64,6 +64,8 @@ struct Panels {
         g.a_row = g.k = k;
         g.weight = packed.begin();
         g.bias = bias.begin();
+        g.bias_panel = layout.lanes * kSlots;
+        g.accumulate = 0;
         g.out = out.begin();
         g.out_panel = layout.panel();
         g.out_row = layout.row();
@@ -460,10 +462,10 @@ struct Activate {
              std::shared_ptr<double> max_ulp)
         : table(*table), activation(activation), max_ulp(max_ulp) {}
     // What it takes does not depend on the values: let them be the results of the last run.
-    void run() { table.activate(activation, y.begin(), kSize); }
+    void run() { table.activate(activation, y.begin(), y.begin(), kSize); }
     std::string check() {
         const Array<T> x = arguments<T>(), y = arguments<T>();
-        table.activate(activation, y.begin(), y.size());
+        table.activate(activation, y.begin(), y.begin(), y.size());
         for (Index i = 0; i < x.size(); ++i) {
             const long double a = x[i];
             const long double exact =

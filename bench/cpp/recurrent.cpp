@@ -92,14 +92,16 @@ const Problem& problem(const Shape& shape) {
     return all.try_emplace(shape.name, shape).first->second;
 }
 
+constexpr Activation kActivations[] = {kTanh, kSigmoid};
+
 // All use of the engine: a layer and everything that its calls read and write.
 class Layer {
   public:
     Layer(const Shape& shape, int threads)
         : problem_(problem(shape)),
-          layer_(std::make_shared<Recurrent<float>>(active_table<float>(), kGru, shape.input,
-                                                    shape.hidden)),
-          stack_({{layer_}}),
+          layer_(std::make_shared<Recurrent<float>>(active_table<float>(), kGru, kActivations,
+                                                    shape.input, shape.hidden)),
+          stack_({{layer_}}, {false}),
           y_(problem_.dy.size()),
           h_n_(problem_.h0.size()),
           dx_(problem_.x.size()),
@@ -114,8 +116,8 @@ class Layer {
     const Shape& shape() const { return problem_.shape; }
 
     void pack() {
-        layer_->pack(problem_.weight_ih.begin(), problem_.weight_hh.begin(),
-                     problem_.bias_ih.begin(), problem_.bias_hh.begin());
+        layer_->pack({problem_.weight_ih.begin(), problem_.weight_hh.begin(),
+                      problem_.bias_ih.begin(), problem_.bias_hh.begin(), nullptr});
     }
     void infer() { forward(Keep::kNothing); }
     void train() {
@@ -154,9 +156,13 @@ class Layer {
         f.batch = B;
         f.steps = T;
         f.x = {problem_.x.begin(), T * C, C};
-        f.h0 = {problem_.h0.begin()};
+        f.first = {{{problem_.h0.begin()}}};
         f.y = {y_.begin(), T * H, H};
-        f.h_n = {h_n_.begin()};
+        f.last = {{{h_n_.begin()}}};
+        f.selection = Selection(T);
+        f.fill = Fill::kZero;
+        f.recurrent_mask = {nullptr};
+        f.regular = {Regular{}};
         stack_.forward(f, keep, workspace_);
     }
     void backward(const Array<float>& dy, const Array<float>& dh_n) {
@@ -166,10 +172,11 @@ class Layer {
         b.steps = T;
         b.x = {problem_.x.begin(), T * C, C};
         b.dy = {dy.begin(), T * H, H};
-        b.dh_n = {dh_n.begin()};
+        b.dlast = {{{dh_n.begin()}}};
         b.dx = {dx_.begin(), T * C, C};
-        b.grads = {{dh0_.begin(), dweight_ih_.begin(), dweight_hh_.begin(), dbias_ih_.begin(),
-                    dbias_hh_.begin()}};
+        b.grads = {{{{dh0_.begin()}},
+                    {dweight_ih_.begin(), dweight_hh_.begin(), dbias_ih_.begin(),
+                     dbias_hh_.begin(), nullptr}}};
         stack_.backward(b, workspace_);
     }
 

@@ -16,7 +16,16 @@ Learn the next value of a sine from the ten before it:
 True
 """
 
-from grufast import callbacks, layers, losses, metrics, optimizers
+from grufast import (
+    callbacks,
+    initializers,
+    layers,
+    losses,
+    metrics,
+    optimizers,
+    regularizers,
+    schedules,
+)
 from grufast._core import __version__, build_info, get_num_threads, set_num_threads
 from grufast.model import Sequential, load
 
@@ -26,10 +35,13 @@ __all__ = [
     "build_info",
     "callbacks",
     "get_num_threads",
+    "initializers",
     "layers",
     "load",
     "losses",
     "metrics",
     "optimizers",
+    "regularizers",
+    "schedules",
     "set_num_threads",
 ]

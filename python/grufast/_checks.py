@@ -44,6 +44,17 @@ def real(name: str, value: object, low: float = 0.0, high: float = math.inf) -> 
     return number
 
 
+def finite(name: str, value: object) -> float:
+    """Return value as a float that is neither infinite nor NaN."""
+    message = f"{name}: got {value!r}, expected a finite number"
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(message)
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(message)
+    return number
+
+
 def flag(name: str, value: object) -> bool:
     """Return value as a bool; 1 and "no" are not flags."""
     if not isinstance(value, bool | np.bool):
@@ -132,6 +143,45 @@ def array(
     if apart or not plain.flags.aligned:
         return np.array(plain, order="C")
     return plain
+
+
+def integers(name: str, value: object, dims: str, high: int) -> Array:
+    """Return value as an array of int32 or int64, of this shape, in [0, high)."""
+    expected = "int32 or int64"
+    if not isinstance(value, np.ndarray):
+        got = "None" if value is None else type(value).__name__
+        message = f"{name}: got {got}, expected a NumPy array of {expected}"
+        raise TypeError(message)
+    if isinstance(value, np.ma.MaskedArray):
+        message = f"{name}: got a masked array; fill its gaps with {name}.filled(...)"
+        raise TypeError(message)
+    if value.dtype not in (np.int32, np.int64):
+        message = f"{name}: got an array of {value.dtype}, expected {expected}"
+        raise TypeError(message)
+    shape(name, value.shape, dims)
+    plain = np.asarray(value)
+    if plain.size and not 0 <= plain.min() <= plain.max() < high:
+        wrong = plain.min() if plain.min() < 0 else plain.max()
+        message = f"{name}: got the index {wrong}, expected 0 to {high - 1}"
+        raise ValueError(message)
+    return plain
+
+
+def mask(value: object, shape: tuple[int, ...], name: str = "mask") -> Array | None:
+    """Return a mask of the steps (N, T) of an input of this shape, or None."""
+    if value is None:
+        return None
+    expected = f"expected a NumPy array of bool of shape {shape[:2]}"
+    if not isinstance(value, np.ndarray):
+        message = f"{name}: got {type(value).__name__}, {expected}"
+        raise TypeError(message)
+    if value.dtype != np.bool:
+        message = f"{name}: got an array of {value.dtype}, {expected}"
+        raise TypeError(message)
+    if len(shape) < 2 or value.shape != shape[:2]:
+        message = f"{name}: got shape {value.shape}, {expected}"
+        raise ValueError(message)
+    return np.asarray(value)
 
 
 def contiguous(

@@ -8,19 +8,25 @@ from typing import Any
 class Configured:
     """Keeps every argument of its constructor as an attribute of the same name."""
 
+    @classmethod
+    def _parameters(cls) -> dict[str, Any]:
+        """Return the names of the constructor's arguments, and their defaults."""
+        parameters = signature(cls).parameters.items()
+        return {name: parameter.default for name, parameter in parameters}
+
     @property
     def config(self) -> dict[str, Any]:
         """The arguments that make an object like this one."""
-        return {name: getattr(self, name) for name in signature(type(self)).parameters}
+        return {name: getattr(self, name) for name in self._parameters()}
 
     def __repr__(self) -> str:
         """Return the call that makes an object like this one."""
-        arguments = []
-        for name, parameter in signature(type(self)).parameters.items():
-            value = getattr(self, name)
-            if parameter.default is Parameter.empty:
+        arguments, config = [], self.config
+        for name, default in self._parameters().items():
+            value = config[name]
+            if default is Parameter.empty:
                 arguments.append(repr(value))
-            elif value != parameter.default:
+            elif value != default:
                 arguments.append(f"{name}={value!r}")
         return f"{type(self).__name__}({', '.join(arguments)})"
 
@@ -37,9 +43,10 @@ def describe(thing: Configured) -> dict[str, Any]:
 def rebuild(description: Any, classes: Mapping[str, type]) -> Any:
     """Make the object that `describe` described, if its class is one of `classes`.
 
-    An argument may be such an object too, but not its arguments in turn.
+    An argument may be such an object too, and so may its arguments, three deep: a
+    penalty of a layer in both directions, at every step.
     """
-    return _rebuilt(description, classes, 1)
+    return _rebuilt(description, classes, 3)
 
 
 def _rebuilt(description: Any, classes: Mapping[str, type], depth: int) -> Any:

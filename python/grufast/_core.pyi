@@ -1,13 +1,41 @@
 """Types of the native module. Shapes: N rows (batch), T steps, C inputs, H units."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal, TypeAlias, TypedDict, overload
+from typing import Any, Literal, TypeAlias, TypedDict, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
 Keep: TypeAlias = Literal["nothing", "states", "gates"]
+Activation: TypeAlias = Literal[
+    "linear",
+    "tanh",
+    "sigmoid",
+    "relu",
+    "hard_sigmoid",
+    "softsign",
+    "elu",
+    "gelu",
+    "swish",
+    "softplus",
+]
+
+Cell: TypeAlias = Literal[
+    "gru",
+    "gru_reset_before",
+    "lstm",
+    "gru_chosen",
+    "gru_reset_before_chosen",
+    "lstm_chosen",
+    "lstm_peephole",
+    "simple_rnn",
+    "mgu",
+    "jordan",
+    "gru_decay",
+    "gru_normalized",
+    "lstm_normalized",
+]
 
 class BuildInfo(TypedDict):
     """What `grufast.build_info` returns."""
@@ -51,15 +79,27 @@ class Recurrent:
 
     def __init__(
         self,
-        cell: Literal["gru", "gru_reset_before"],
+        cell: Cell,
         input_size: int,
         hidden_size: int,
         dtype: Literal["float32", "float64"],
-    ) -> None: ...
-    def pack(
-        self, weight_ih: Array, weight_hh: Array, bias_ih: Array, bias_hh: Array
+        activation: Activation = ...,
+        recurrent_activation: Activation = ...,
     ) -> None:
-        """Copy weights (G*H, C), (G*H, H), (G*H,), (G*H,) into the kernels' layout."""
+        """Cells "..._chosen", and those with one form only, heed the activations."""
+
+    def pack(
+        self,
+        weight_ih: Array,
+        weight_hh: Array,
+        bias_ih: Array,
+        bias_hh: Array,
+        parameters: Array | None = ...,
+    ) -> None:
+        """Copy weights (G*H, C), (G*H, H), (G*H,), (G*H,) into the kernels' layout.
+
+        parameters (P*H,): what some cells have besides; see the headers of the cells.
+        """
 
     def forward(
         self,
@@ -109,10 +149,16 @@ class Stack:
 
     The second direction of a level runs over the reversed sequence, and its states
     stand beside the first one's in the level's output. Lists of states have an item
-    for every direction, first level first.
+    for every state of every direction, first level first.
     """
 
-    def __init__(self, levels: Sequence[Sequence[Recurrent]]) -> None: ...
+    def __init__(
+        self,
+        levels: Sequence[Sequence[Recurrent]],
+        backwards: Sequence[bool] = ...,
+    ) -> None:
+        """backwards: which levels of one direction run from the sequence's end."""
+
     def forward(
         self,
         x: Array,
@@ -120,8 +166,23 @@ class Stack:
         sequences: bool,
         workspace: Workspace,
         keep: Keep,
+        lengths: Sequence[int] | NDArray[np.integer] | None = ...,
+        mask: NDArray[np.bool] | None = ...,
+        resets: NDArray[np.bool] | None = ...,
+        repeat: bool = ...,
+        recurrent_masks: Sequence[Array | None] | None = ...,
+        zones: Sequence[tuple[Sequence[float], bool, int] | None] | None = ...,
     ) -> tuple[Array | None, list[Array]]:
-        """Return y of the last level or None, and the last states."""
+        """Return y of the last level or None, and the last states.
+
+        lengths (N,) or mask (N, T): the steps to run; outputs at others are zero or,
+        with `repeat`, the last one again. resets (N, T): where states are the first
+        ones again before the step. Of every direction: recurrent_masks (N, H), which
+        the state is multiplied by on its way into products; zones, which are the rates
+        of the states, whether units are drawn, and the seed of that. These two are for
+        cells whose formula is separate, that is, all but "gru", "gru_reset_before" and
+        "lstm".
+        """
 
     def backward(
         self,
@@ -133,7 +194,8 @@ class Stack:
     ) -> tuple[Array | None, list[Array]]:
         """Return dx or None, and the other gradients.
 
-        Those are dh0, dweight_ih, dweight_hh, dbias_ih, dbias_hh of every direction.
+        Of every direction those are dh0 (of every state), dweight_ih, dweight_hh,
+        dbias_ih, dbias_hh and, where the cell has any, dparameters.
         """
 
 class Dense:
@@ -144,7 +206,7 @@ class Dense:
         input_size: int,
         units: int,
         dtype: Literal["float32", "float64"],
-        activation: Literal["linear", "tanh", "sigmoid", "relu"],
+        activation: Activation,
     ) -> None: ...
     def pack(self, weight: Array, bias: Array) -> None:
         """Copy weight (units, C) and bias (units,) into the kernels' layout."""
@@ -152,33 +214,94 @@ class Dense:
     def forward(self, x: Array) -> Array:
         """x (rows, C) -> activation(x weight^T + bias) (rows, units)."""
 
+    def train(self, x: Array) -> tuple[Array, Array]:
+        """Return what `forward` does, and what `backward` needs besides x."""
+
     def backward(
-        self, x: Array, y: Array, dy: Array, need_dx: bool = ...
+        self, x: Array, kept: Array, dy: Array, need_dx: bool = ...
     ) -> tuple[Array | None, Array, Array]:
-        """x, y as in forward, dy (rows, units) -> dx or None, dweight, dbias."""
+        """x, kept as in train, dy (rows, units) -> dx or None, dweight, dbias."""
+
+def activate(activation: Activation, x: Array) -> tuple[Array, Array]:
+    """x (n,) -> the activation's values, and what `activate_backward` needs."""
+
+def activate_backward(activation: Activation, kept: Array, dy: Array) -> Array:
+    """kept as from activate, dy (n,) -> dx."""
+
+State: TypeAlias = tuple[Any, ...]
+Rows: TypeAlias = tuple[NDArray[np.int64], Array]
 
 def sgd_step(
-    weight: Array,
-    gradient: Array,
-    velocity: Array | None,
+    names: list[str],
+    states: list[State],
+    gradients: list[Array | Rows],
     learning_rate: float,
+    weight_decay: float | None,
+    clipnorm: float | None,
+    clipvalue: float | None,
+    global_clipnorm: float | None,
     momentum: float,
     nesterov: bool,
 ) -> None:
-    """v = momentum v - lr g; w += v (Nesterov: w += momentum v - lr g), in place."""
+    """Update weights in place; so do the other optimizers' steps.
+
+    The names are those of the weights, for errors. A state is (weight, velocity or
+    None), a gradient an array like the weight or the tuple (row numbers (n,), rows
+    (n, D)) for a weight (V, D). The weights are first multiplied by
+    1 - learning_rate weight_decay, the gradients clipped; None: not.
+    v = momentum v - lr g; w += v (Nesterov: w += momentum v - lr g).
+    """
 
 def adam_step(
-    weight: Array,
-    gradient: Array,
-    m: Array,
-    v: Array,
+    names: list[str],
+    states: list[State],
+    gradients: list[Array | Rows],
     learning_rate: float,
+    weight_decay: float | None,
+    clipnorm: float | None,
+    clipvalue: float | None,
+    global_clipnorm: float | None,
     beta_1: float,
     beta_2: float,
     epsilon: float,
-    step: int,
 ) -> None:
-    """One Adam update (Kingma & Ba 2015, algorithm 1), in place; step counts from 1."""
+    """Kingma & Ba 2015, algorithm 1; states (weight, m, v, v_hat or None, step).
+
+    step is an int64 array of shape (), the number of updates so far. With v_hat the
+    largest v so far takes the place of v.
+    """
+
+def rmsprop_step(
+    names: list[str],
+    states: list[State],
+    gradients: list[Array | Rows],
+    learning_rate: float,
+    weight_decay: float | None,
+    clipnorm: float | None,
+    clipvalue: float | None,
+    global_clipnorm: float | None,
+    rho: float,
+    momentum: float,
+    epsilon: float,
+) -> None:
+    """States are (weight, velocity, momentum or None, average_gradient or None).
+
+    v = rho v + (1 - rho) g^2; a = rho a + (1 - rho) g;
+    s = momentum s + lr g / sqrt(v - a^2 + epsilon); w -= s.
+    """
+
+def adagrad_step(
+    names: list[str],
+    states: list[State],
+    gradients: list[Array | Rows],
+    learning_rate: float,
+    weight_decay: float | None,
+    clipnorm: float | None,
+    clipvalue: float | None,
+    global_clipnorm: float | None,
+    epsilon: float,
+) -> None:
+    """States are (weight, accumulator): a += g^2; w -= lr g / sqrt(a + epsilon)."""
 
 def softmax_cross_entropy(
     y_true: Array | NDArray[np.int64],

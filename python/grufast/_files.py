@@ -26,6 +26,10 @@ def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
         with suppress(FileNotFoundError):
             temporary.chmod(stat.S_IMODE(target.stat().st_mode))
         temporary.replace(target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        # About the file that was asked for.
+        raise OSError(error.errno, error.strerror, str(target)) from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

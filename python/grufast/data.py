@@ -1,4 +1,4 @@
-"""Series in and windows out: CSV files, dates, time splits, scaling, examples.
+"""Series in and windows out: CSV files, splits, scaling, padding, made-up series.
 
 Nothing here knows a model. A column is a float64 array with NaN where a cell was empty;
 windows over an array are views, never copies.
@@ -6,8 +6,9 @@ windows over an array are views, never copies.
 
 import csv
 import io
+import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice, pairwise
@@ -16,7 +17,9 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
+
+from grufast import _checks
 
 Floats = NDArray[np.float64]
 Dates = NDArray[np.datetime64]
@@ -785,7 +788,590 @@ def windows(values: NDArray[Any], length: int) -> NDArray[Any]:
     return sliding_window_view(values, length, axis=0).transpose(0, 2, 1)
 
 
-# --- An approximation problem ---------------------------------------------------------
+def window_pairs(
+    values: NDArray[Any], length: int, horizon: int = 1
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return windows and the rows that follow each, both as read-only views.
+
+    Parameters
+    ----------
+    values : (n, C)
+        Rows in the order of time.
+    length : int
+        Rows in a window.
+    horizon : int
+        Rows that follow.
+
+    Returns
+    -------
+    x : (n - length - horizon + 1, length, C)
+        Windows, as inputs.
+    y : (n - length - horizon + 1, horizon, C)
+        What follows them, as targets.
+
+    Examples
+    --------
+    >>> x, y = window_pairs(np.arange(5.0)[:, None], 3)
+    >>> x[:, :, 0].tolist(), y[:, :, 0].tolist()
+    ([[0.0, 1.0, 2.0], [1.0, 2.0, 3.0]], [[3.0], [4.0]])
+    """
+    length = _checks.integer("length", length, 1)
+    horizon = _checks.integer("horizon", horizon, 1)
+    both = windows(values, length + horizon)
+    return both[:, :length], both[:, length:]
+
+
+def walk_forward(
+    n: int,
+    splits: int = 5,
+    *,
+    test_size: int | None = None,
+    max_train_size: int | None = None,
+    gap: int = 0,
+) -> list[tuple[slice, slice]]:
+    """Cut n rows into tests one after the other, each after all that it trains on.
+
+    The tests lie side by side up to the last row: those of scikit-learn's
+    `TimeSeriesSplit`, as slices.
+
+    Parameters
+    ----------
+    n : int
+        Rows in the order of time.
+    splits : int
+        How many.
+    test_size : int, optional
+        Rows of a test; ``n // (splits + 1)`` if not given.
+    max_train_size : int, optional
+        The training rows are the last so many: a window that moves along. Without it
+        they are all rows before the test: a window that grows.
+    gap : int
+        Rows left out between training and test.
+
+    Returns
+    -------
+    list of (train, test)
+        Slices of the rows.
+
+    Examples
+    --------
+    >>> for train, test in walk_forward(7, 2, test_size=2):
+    ...     print(train, test)
+    slice(0, 3, None) slice(3, 5, None)
+    slice(0, 5, None) slice(5, 7, None)
+    """
+    n = _checks.integer("n", n, 1)
+    splits = _checks.integer("splits", splits, 1)
+    gap = _checks.integer("gap", gap, 0)
+    if test_size is None:
+        test_size = n // (splits + 1)
+    else:
+        test_size = _checks.integer("test_size", test_size, 1)
+    first = n - splits * test_size
+    if test_size < 1 or first - gap < 1:
+        msg = (
+            f"{n} rows cannot be split {splits} times with tests of {test_size} rows "
+            f"and a gap of {gap}"
+        )
+        raise ValueError(msg)
+    found = []
+    for start in range(first, n, test_size):
+        end = start - gap
+        begin = 0
+        if max_train_size is not None:
+            size = _checks.integer("max_train_size", max_train_size, 1)
+            begin = max(0, end - size)
+        found.append((slice(begin, end), slice(start, start + test_size)))
+    return found
+
+
+# --- Sequences of unequal length ------------------------------------------------------
+
+Side = Literal["pre", "post"]
+
+
+def pad_sequences(
+    sequences: Sequence[Any],
+    maxlen: int | None = None,
+    dtype: DTypeLike = "int32",
+    padding: Side = "pre",
+    truncating: Side = "pre",
+    value: float = 0.0,
+) -> NDArray[Any]:
+    """Make one array of sequences of unequal length, as Keras's function of this name.
+
+    Parameters
+    ----------
+    sequences : list of arrays (T_i, ...) or of lists
+        Sequences, whose steps all have the same shape.
+    maxlen : int, optional
+        Steps of the result; those of the longest sequence if not given.
+    dtype : dtype
+        Of the result: integers by default, as for tokens; ``"float32"`` for series. It
+        must be able to hold what the sequences have.
+    padding : {"pre", "post"}
+        Where short sequences get `value`: before or after their steps.
+    truncating : {"pre", "post"}
+        Where long sequences lose steps: at their beginning or at their end.
+    value : float
+        What to pad with; `grufast.layers.Masking` can find it again.
+
+    Returns
+    -------
+    ndarray (len(sequences), maxlen, ...)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If steps have different shapes, or `dtype` cannot hold a sequence or `value`.
+
+    Examples
+    --------
+    >>> pad_sequences([[1], [2, 3], [4, 5, 6]], maxlen=2)
+    array([[0, 1],
+           [2, 3],
+           [5, 6]], dtype=int32)
+    """
+    padding = _checks.choice("padding", padding, ("pre", "post"))
+    truncating = _checks.choice("truncating", truncating, ("pre", "post"))
+    wanted = np.dtype(dtype)
+    if wanted.kind not in "biuf":
+        msg = f"dtype: got {wanted}, expected one of real numbers"
+        raise TypeError(msg)
+    rows = _sequences(sequences)
+    if maxlen is None:
+        maxlen = max(map(len, rows), default=0)
+    maxlen = _checks.integer("maxlen", maxlen, 0)
+    filling = _held("value", np.asarray(value), wanted)
+    step = next((row.shape[1:] for row in rows if len(row)), ())
+    padded = np.full((len(rows), maxlen, *step), filling, wanted)
+    for index, row in enumerate(rows):
+        if not len(row) or not maxlen:
+            continue
+        if row.shape[1:] != step:
+            msg = (
+                f"sequences[{index}]: its steps have shape {row.shape[1:]}, expected "
+                f"{step} as before"
+            )
+            raise ValueError(msg)
+        kept = row[-maxlen:] if truncating == "pre" else row[:maxlen]
+        at = slice(maxlen - len(kept), None) if padding == "pre" else slice(len(kept))
+        padded[index, at] = _held(f"sequences[{index}]", kept, wanted)
+    return padded
+
+
+def _sequences(sequences: object) -> list[NDArray[Any]]:
+    """Return sequences as arrays (T_i, ...)."""
+    if isinstance(sequences, str) or not isinstance(sequences, Sequence | np.ndarray):
+        msg = f"sequences: got {type(sequences).__name__}, expected a list of sequences"
+        raise TypeError(msg)
+    rows = []
+    for index, sequence in enumerate(sequences):
+        try:
+            row = np.asarray(sequence)
+        except ValueError as error:
+            msg = f"sequences[{index}]: its steps differ in shape"
+            raise ValueError(msg) from error
+        if row.dtype.kind not in "biuf":
+            msg = f"sequences[{index}]: got {row.dtype}, expected real numbers"
+            raise TypeError(msg)
+        if not row.ndim:
+            msg = f"sequences[{index}]: got the single number {sequence!r}"
+            raise ValueError(msg)
+        rows.append(row)
+    return rows
+
+
+def _held(name: str, values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return values as `dtype`, which must not change them but for rounding."""
+    with np.errstate(all="ignore"):
+        held = values.astype(dtype)
+        if dtype.kind == "f":
+            kept = np.array_equal(np.isfinite(held), np.isfinite(values))
+        else:
+            kept = np.array_equal(held, values)
+    if not kept:
+        msg = f"{name}: {dtype} cannot hold it; choose another dtype"
+        raise ValueError(msg)
+    return held
+
+
+class Buckets:
+    """Batches of sequences of similar length, padded no further than their longest.
+
+    An iterable for `grufast.Sequential.fit`: every pass is an epoch. Sequences are
+    sorted by length, cut into batches, and the batches shuffled; equal lengths meet in
+    another way every time.
+
+    Parameters
+    ----------
+    sequences : list of arrays (T_i, ...)
+        Inputs, all of one dtype, which the batches have too.
+    targets : ndarray (len(sequences), ...), optional
+        A row for every sequence.
+    batch_size : int
+        Sequences in a batch; the one of the longest sequences may have fewer.
+    shuffle : bool
+        Whether batches come in another order in every epoch.
+    seed : int, optional
+        Of the order: same seed, same order, epoch by epoch.
+    padding : {"pre", "post"}
+        As in `pad_sequences`.
+    value : float
+        What to pad with.
+
+    Attributes
+    ----------
+    epoch : int
+        How many passes have begun. Set it to go on where a training stopped.
+
+    Examples
+    --------
+    >>> series = [np.ones((n, 1), np.float32) for n in (3, 9, 2, 8)]
+    >>> batches = Buckets(series, np.arange(4.0), batch_size=2, shuffle=False)
+    >>> [(x.shape, y.tolist()) for x, y in batches]
+    [((2, 3, 1), [2.0, 0.0]), ((2, 9, 1), [3.0, 1.0])]
+    """
+
+    def __init__(
+        self,
+        sequences: Sequence[NDArray[Any]],
+        targets: NDArray[Any] | None = None,
+        batch_size: int = 32,
+        *,
+        shuffle: bool = True,
+        seed: int | None = None,
+        padding: Side = "pre",
+        value: float = 0.0,
+    ) -> None:
+        self._sequences = _sequences(sequences)
+        if not self._sequences:
+            msg = "sequences: expected at least one"
+            raise ValueError(msg)
+        dtypes = sorted({str(row.dtype) for row in self._sequences})
+        if len(dtypes) > 1:
+            msg = f"sequences: expected one dtype, got {', '.join(dtypes)}"
+            raise TypeError(msg)
+        self._targets = targets
+        given: object = targets
+        if given is not None and not (
+            isinstance(given, np.ndarray) and given.shape[:1] == (len(self._sequences),)
+        ):
+            msg = f"targets: expected an array of {len(self._sequences)} rows"
+            raise ValueError(msg)
+        self._batch_size = _checks.integer("batch_size", batch_size, 1)
+        self._shuffle = _checks.flag("shuffle", shuffle)
+        self._padding: Side = _checks.choice("padding", padding, ("pre", "post"))
+        self._value = value
+        self._lengths = np.array([len(row) for row in self._sequences])
+        self._entropy = np.random.SeedSequence(_checks.seed(seed)).entropy
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return math.ceil(len(self._sequences) / self._batch_size)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the batches of the next epoch: (x, y), or x without targets."""
+        batches = self._batches(self.epoch)
+        self.epoch += 1
+        for rows in batches:
+            members = [self._sequences[row] for row in rows]
+            x = pad_sequences(
+                members,
+                dtype=members[0].dtype,
+                padding=self._padding,
+                value=self._value,
+            )
+            yield x if self._targets is None else (x, self._targets[rows])
+
+    def _batches(self, epoch: int) -> list[NDArray[np.int64]]:
+        """Return the rows of every batch."""
+        seeds = np.random.SeedSequence(self._entropy, spawn_key=(epoch,))
+        rng = np.random.Generator(np.random.Philox(seeds))
+        order = np.arange(len(self._lengths))
+        if self._shuffle:
+            order = rng.permutation(order)
+        order = order[np.argsort(self._lengths[order], kind="stable")]
+        size = self._batch_size
+        batches = [order[i : i + size] for i in range(0, len(order), size)]
+        if self._shuffle:
+            batches = [batches[i] for i in rng.permutation(len(batches))]
+        return batches
+
+
+# --- Functions to approximate ---------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function to approximate; most are solutions of differential equations.
+
+    Attributes
+    ----------
+    formula : str
+        The function, or the equation and its first values.
+    interval : tuple of float
+        Where every input is taken from.
+    values : callable
+        Takes an array (n,) for each input and returns one, or a tuple of one for each
+        output.
+    inputs : int
+        How many inputs it has.
+    """
+
+    formula: str
+    interval: tuple[float, float]
+    values: Callable[..., Any]
+    inputs: int = 1
+
+    def __call__(self, x: Floats) -> Floats:
+        """Return the values (n, outputs) at points x (n, inputs).
+
+        Examples
+        --------
+        >>> FUNCTIONS["oscillator"](np.array([[0.0]]))
+        array([[10.,  0.]])
+        """
+        with np.errstate(all="ignore"):
+            found = self.values(*np.asarray(x, np.float64).T)
+        outputs = found if isinstance(found, tuple) else (found,)
+        return np.stack(outputs, axis=-1)
+
+
+def solve_ode(
+    right_side: Callable[[float, Floats], Any],
+    initial: Sequence[float],
+    x: Floats,
+    *,
+    start: float = 0.0,
+    method: str = "DOP853",
+    rtol: float = 1e-10,
+    atol: float = 1e-12,
+) -> Floats:
+    """Solve y' = right_side(x, y) with y(start) = initial, through SciPy's `solve_ivp`.
+
+    Parameters
+    ----------
+    right_side : callable
+        From x and y (k,) to y' (k,).
+    initial : sequence of k floats
+        y at `start`.
+    x : float64 (n,)
+        Where the solution is wanted, in any order, not before `start`.
+    start : float
+        Where it starts.
+    method : str
+        Of `solve_ivp`; "Radau" or "LSODA" for stiff equations.
+    rtol, atol : float
+        Relative and absolute tolerance.
+
+    Returns
+    -------
+    float64 (n, k)
+        The solution.
+
+    Raises
+    ------
+    ImportError
+        Without SciPy, which ``pip install "grufast[ode]"`` brings.
+    ValueError
+        If x has points before `start`, or the solver gives up.
+
+    Examples
+    --------
+    >>> y = solve_ode(lambda x, y: -y, [1.0], np.array([0.0, 1.0]))  # doctest: +SKIP
+    >>> y[:, 0].round(6)                                             # doctest: +SKIP
+    array([1.      , 0.367879])
+    """
+    try:
+        from scipy.integrate import solve_ivp
+    except ImportError as error:
+        msg = 'differential equations need SciPy: pip install "grufast[ode]"'
+        raise ImportError(msg) from error
+    points, places = np.unique(np.asarray(x, np.float64), return_inverse=True)
+    if not len(points):
+        return np.empty((0, len(initial)))
+    if not (np.isfinite(points).all() and points[0] >= start):
+        msg = f"x: got {points[0]:g} to {points[-1]:g}, expected numbers from {start:g}"
+        raise ValueError(msg)
+    if points[-1] == start:
+        return np.tile(np.asarray(initial, np.float64), (len(places), 1))
+    solution = solve_ivp(
+        right_side,
+        (start, points[-1]),
+        initial,
+        method=method,
+        t_eval=points,
+        rtol=rtol,
+        atol=atol,
+    )
+    if not solution.success:
+        msg = f"the equation could not be solved: {solution.message}"
+        raise ValueError(msg)
+    found: Floats = solution.y.T[places]
+    return found
+
+
+def _rigid_body(x: Floats) -> tuple[Floats, ...]:
+    def right_side(_: float, y: Floats) -> list[float]:
+        return [y[1] * y[2], -y[0] * y[2], -0.5 * y[0] * y[1]]
+
+    return tuple(solve_ode(right_side, [0, 1, 1], x).T)
+
+
+def _robertson(x: Floats) -> tuple[Floats, ...]:
+    def right_side(_: float, y: Floats) -> list[float]:
+        slow, fast, last = 0.04 * y[0], 3e7 * y[1] ** 2, 1e4 * y[1] * y[2]
+        return [last - slow, slow - last - fast, fast]
+
+    return tuple(solve_ode(right_side, [1, 0, 0], x, method="Radau").T)
+
+
+def _hardsin(x: Floats) -> Floats:
+    y: Floats = np.sin(np.sin(10 * x) * np.log(x))
+    return y
+
+
+def _hardsin_from_zero(x: Floats) -> Floats:
+    at_zero = x == 0
+    return np.where(at_zero, 0.0, _hardsin(np.where(at_zero, 1.0, x)))
+
+
+def _stiff_second_order(x: Floats) -> Floats:
+    return (1000 * np.exp(-x) - np.exp(-1000 * x)) / 999
+
+
+FUNCTIONS: dict[str, Function] = {
+    # DEGANN calls these LF_ODE, LH_ODE, NLF_ODE, S_ODE and ST_..., with numbers.
+    "exp": Function("y' = 3y, y(0) = 1: e^(3x)", (0, 1), lambda x: np.exp(3 * x)),
+    "const": Function("y' = 0, y(0) = 1", (0, 1), np.ones_like),
+    "growth": Function("y' = y, y(0) = 1: e^x", (0, 1), np.exp),
+    "decay": Function("y' = -y, y(0) = 1: e^(-x)", (0, 5), lambda x: np.exp(-x)),
+    "sin": Function(
+        "y'' + 100y = 0, y(0) = 0, y'(0) = 10: sin 10x",
+        (0, 1),
+        lambda x: np.sin(10 * x),
+    ),
+    "damped_sin": Function(
+        "y'' + y'/5 + y + e^(-x/5) cos(x)/5 = 0, y(0) = 0, y(1) = e^(-1/5) sin 1: "
+        "e^(-x/5) sin x",
+        (0, 1),
+        lambda x: np.exp(-x / 5) * np.sin(x),
+    ),
+    "rational": Function(
+        "y' + (y - 2x)/x = 0, y(0.1) = 20.1: x + 2/x", (0.1, 1), lambda x: x + 2 / x
+    ),
+    "cosecant": Function(
+        "y' sin x + y cos x - 1 = 0, y(0.1) = 2.1 / sin 0.1: (x + 2)/sin x",
+        (0.1, 1),
+        lambda x: (x + 2) / np.sin(x),
+    ),
+    "oscillator": Function(
+        "y0' = -100 y1, y1' = y0, y(0) = (10, 0): (10 cos 10x, sin 10x)",
+        (0, 1),
+        lambda x: (10 * np.cos(10 * x), np.sin(10 * x)),
+    ),
+    "rigid_body": Function(
+        "Euler's: y0' = y1 y2, y1' = -y0 y2, y2' = -y0 y1 / 2, y(0) = (0, 1, 1)",
+        (0, math.pi),
+        _rigid_body,
+    ),
+    "stiff_decay": Function(
+        "y' + 15y = 0, y(0) = 1: e^(-15x)", (0, 1), lambda x: np.exp(-15 * x)
+    ),
+    "stiff_second_order": Function(
+        "y'' + 1001y' + 1000y = 0, y(0) = 1, y'(0) = 0: (1000 e^(-x) - e^(-1000x))/999",
+        (0, 1),
+        _stiff_second_order,
+    ),
+    "robertson": Function(
+        "Robertson's: y0' = -0.04 y0 + 1e4 y1 y2, y2' = 3e7 y1^2, y0 + y1 + y2 = 1, "
+        "y(0) = (1, 0, 0)",
+        (0, 40),
+        _robertson,
+    ),
+    "lin": Function("2x", (0, 1), lambda x: 2 * x),
+    "log": Function("ln(x + 1)", (0, 1), lambda x: np.log(x + 1)),
+    "gauss": Function(
+        "e^(-(x - 1/2)^2 / 0.08)", (0, 1), lambda x: np.exp(-((x - 0.5) ** 2) / 0.08)
+    ),
+    "hyperbol": Function(
+        "(x^2 + 1/2)/(x + 0.1)", (0, 1), lambda x: (x**2 + 0.5) / (x + 0.1)
+    ),
+    "sig": Function("1/(1 + e^(-x))", (0, 1), lambda x: 1 / (1 + np.exp(-x))),
+    "expexp": Function("e^(1 - e^(-x))", (0, 1), lambda x: np.exp(1 - np.exp(-x))),
+    "hardsin": Function("sin(ln(x^(sin 10x)))", (0, 2), _hardsin_from_zero),
+    "multidim": Function(
+        "sin(5x) log2(1 + y) / sqrt(1 + z)",
+        (0, 1),
+        lambda x, y, z: np.sin(5 * x) * np.log2(1 + y) / np.sqrt(1 + z),
+        inputs=3,
+    ),
+    "ode": Function(
+        "-y, the right side of y' = -y, of x and y", (0, 5), lambda _, y: -y, inputs=2
+    ),
+}
+"""The test functions of DEGANN (github.com/Krekep/degann and its fork by Denigmma,
+experiments/functions.py), on the intervals that it uses. The solutions of the rigid
+body and of Robertson's equation need SciPy."""
+
+
+def approximation(
+    name: str,
+    points: int = 1001,
+    *,
+    interval: tuple[float, float] | None = None,
+    noise: float = 0.0,
+    seed: int | None = None,
+) -> tuple[Floats, Floats]:
+    """Return points of one of `FUNCTIONS`.
+
+    Parameters
+    ----------
+    name : str
+        One of `FUNCTIONS`.
+    points : int
+        How many: evenly spaced, both ends included; drawn uniformly from the cube where
+        the function has several inputs.
+    interval : tuple of float, optional
+        Where the inputs come from; the function's own if not given.
+    noise : float
+        Standard deviation of the Gaussian noise on the values, in standard deviations
+        of each output.
+    seed : int, optional
+        Of drawn points and of the noise: same seed, same bits.
+
+    Returns
+    -------
+    x : float64 (points, inputs)
+    y : float64 (points, outputs)
+
+    Examples
+    --------
+    >>> x, y = approximation("sin", 3)
+    >>> x[:, 0], y[:, 0].round(3)
+    (array([0. , 0.5, 1. ]), array([ 0.   , -0.959, -0.544]))
+    """
+    function = FUNCTIONS[_checks.choice("name", name, tuple(FUNCTIONS))]
+    points = _checks.integer("points", points, 1)
+    noise = _checks.real("noise", noise)
+    rng = np.random.Generator(np.random.Philox(_checks.seed(seed)))
+    low, high = function.interval if interval is None else interval
+    if not (np.isfinite((low, high)).all() and low < high):
+        msg = f"interval: got {interval}, expected two numbers, the smaller one first"
+        raise ValueError(msg)
+    if function.inputs == 1:
+        x = np.linspace(low, high, points)[:, None]
+    else:
+        x = rng.uniform(low, high, (points, function.inputs))
+    y = function(x)
+    if not np.isfinite(y).all():
+        msg = f"interval: {name!r} is not finite everywhere in [{low:g}, {high:g}]"
+        raise ValueError(msg)
+    if noise:
+        y = y + noise * y.std(0) * rng.standard_normal(y.shape)
+    return x, y
 
 
 def hardsin(points: int = 1001) -> tuple[Floats, Floats]:
@@ -807,4 +1393,188 @@ def hardsin(points: int = 1001) -> tuple[Floats, Floats]:
     ((1001,), 2.0)
     """
     x = 2.0 * np.arange(1, points + 1) / points
-    return x, np.sin(np.sin(10 * x) * np.log(x))
+    return x, _hardsin(x)
+
+
+# --- Series to forecast ---------------------------------------------------------------
+
+
+def two_waves(
+    n: int, steps: int, *, noise: float = 0.1, seed: int | None = None
+) -> Floats:
+    """Return sums of two sine waves and noise, over time from 0 to 1.
+
+    ``0.5 sin((t - a)(10 + 10 f)) + 0.2 sin((t - b)(20 + 20 g)) + noise (u - 0.5)`` with
+    a, b, f, g drawn from [0, 1) for every series and u for every step: the series of
+    A. Geron, Hands-On Machine Learning (2019), chapter 15.
+
+    Parameters
+    ----------
+    n : int
+        Series.
+    steps : int
+        Their length.
+    noise : float
+        Width of the uniform noise.
+    seed : int, optional
+        Same seed, same bits.
+
+    Returns
+    -------
+    float64 (n, steps, 1)
+
+    Examples
+    --------
+    >>> series = two_waves(10_000, 50 + 1, seed=0)
+    >>> x, y = series[:, :50], series[:, 50]
+    >>> x.shape, y.shape
+    ((10000, 50, 1), (10000, 1))
+    """
+    n = _checks.integer("n", n, 0)
+    steps = _checks.integer("steps", steps, 1)
+    noise = _checks.real("noise", noise)
+    rng = np.random.Generator(np.random.Philox(_checks.seed(seed)))
+    f, g, a, b = rng.random((4, n, 1))
+    t = np.linspace(0, 1, steps)
+    series = 0.5 * np.sin((t - a) * (10 + 10 * f))
+    series += 0.2 * np.sin((t - b) * (20 + 20 * g))
+    series += noise * (rng.random((n, steps)) - 0.5)
+    found: Floats = series[:, :, None]
+    return found
+
+
+def mackey_glass(
+    n: int,
+    *,
+    tau: float = 17.0,
+    step: float = 1.0,
+    initial: float = 1.2,
+    discard: int = 0,
+) -> Floats:
+    """Return a series of Mackey and Glass's equation, chaotic from tau = 17 on.
+
+    ``x'(t) = 0.2 x(t - tau) / (1 + x(t - tau)^10) - 0.1 x(t)``, with x = `initial` up
+    to t = 0 (M. C. Mackey, L. Glass, Science 197, 1977). Solved by the Runge-Kutta
+    method of order four in steps of at most 0.1; nothing in it is random.
+
+    Parameters
+    ----------
+    n : int
+        Values.
+    tau : float
+        The delay, a multiple of the solver's step.
+    step : float
+        Time between two values.
+    initial : float
+        Value up to t = 0.
+    discard : int
+        Values left out at the beginning, where the series still swings in.
+
+    Returns
+    -------
+    float64 (n, 1)
+
+    Examples
+    --------
+    >>> mackey_glass(3).round(3)
+    array([[1.2  ],
+           [1.118],
+           [1.043]])
+    """
+    n = _checks.integer("n", n, 0)
+    discard = _checks.integer("discard", discard, 0)
+    step = _positive("step", step)
+    initial = _positive("initial", initial)
+    parts = math.ceil(step / 0.1 - 1e-9)
+    h = step / parts
+    tau = _checks.real("tau", tau)
+    delay = round(tau / h)
+    if delay < 1 or abs(delay * h - tau) > 1e-9 * tau:
+        msg = f"tau: got {tau:g}, expected a multiple of {h:g}, the solver's step"
+        raise ValueError(msg)
+    # With room for the past, so that the value at i * h is xs[i + delay].
+    xs, slopes = [initial] * (delay + 1), [0.0] * delay
+
+    def slope(x: float, past: float) -> float:
+        return 0.2 * past / (1 + past**10) - 0.1 * x
+
+    for i in range(max(n + discard - 1, 0) * parts):
+        x, past, later = xs[-1], xs[i], xs[i + 1]
+        k1 = slope(x, past)
+        slopes.append(k1)
+        between = initial
+        if i >= delay:  # Hermite's cubic, as exact as the method itself
+            between = (past + later) / 2 + h / 8 * (slopes[i] - slopes[i + 1])
+        k2 = slope(x + h / 2 * k1, between)
+        k3 = slope(x + h / 2 * k2, between)
+        k4 = slope(x + h * k3, later)
+        xs.append(x + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4))
+    return np.array(xs[delay::parts][discard : discard + n])[:, None]
+
+
+def lorenz(
+    n: int,
+    *,
+    step: float = 0.02,
+    initial: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    discard: int = 0,
+) -> Floats:
+    """Return a path of Lorenz's equations, which are chaotic.
+
+    ``x' = 10 (y - x)``, ``y' = x (28 - z) - y``, ``z' = x y - 8/3 z`` (E. N. Lorenz,
+    Journal of the Atmospheric Sciences 20, 1963). Solved by the Runge-Kutta method of
+    order four in steps of at most 0.002; nothing in it is random.
+
+    Parameters
+    ----------
+    n : int
+        Points.
+    step : float
+        Time between two points.
+    initial : tuple of float
+        The point at time 0.
+    discard : int
+        Points left out at the beginning, on the way to the attractor.
+
+    Returns
+    -------
+    float64 (n, 3)
+
+    Examples
+    --------
+    >>> lorenz(2).round(3)
+    array([[1.   , 1.   , 1.   ],
+           [1.049, 1.524, 0.973]])
+    """
+    n = _checks.integer("n", n, 0)
+    discard = _checks.integer("discard", discard, 0)
+    step = _positive("step", step)
+    point = np.asarray(initial, np.float64)
+    if point.shape != (3,) or not np.isfinite(point).all():
+        msg = f"initial: got {initial!r}, expected three numbers"
+        raise ValueError(msg)
+    parts = math.ceil(step / 0.002 - 1e-9)
+    h = step / parts
+
+    def slope(p: Floats) -> Floats:
+        x, y, z = p
+        return np.array([10 * (y - x), x * (28 - z) - y, x * y - 8 / 3 * z])
+
+    path = np.empty((n + discard, 3))
+    for i in range(n + discard):
+        path[i] = point
+        for _ in range(parts):
+            k1 = slope(point)
+            k2 = slope(point + h / 2 * k1)
+            k3 = slope(point + h / 2 * k2)
+            k4 = slope(point + h * k3)
+            point = point + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+    return path[discard:]
+
+
+def _positive(name: str, value: object) -> float:
+    number = _checks.real(name, value)
+    if not 0 < number < math.inf:
+        msg = f"{name}: got {value!r}, expected a number above 0"
+        raise ValueError(msg)
+    return number

@@ -6,6 +6,7 @@ Functions take plain arrays and return a `matplotlib.figure.Figure`; `write` sav
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,9 +63,18 @@ def _ending(path: str | Path) -> str:
 
 def write(figure: Figure, path: str | Path) -> None:
     """Save a figure atomically, in the format of the path's ending, or as PNG."""
+    write_atomic(path, _drawn(figure, _ending(path)))
+
+
+def png(figure: Figure) -> bytes:
+    """Return a figure as a PNG file."""
+    return _drawn(figure, "png")
+
+
+def _drawn(figure: Figure, kind: str) -> bytes:
     picture = io.BytesIO()
-    figure.savefig(picture, format=_ending(path))
-    write_atomic(path, picture.getvalue())
+    figure.savefig(picture, format=kind)
+    return picture.getvalue()
 
 
 def plain_axes(axes: Axes, title: str, ylabel: str = "", xlabel: str = "") -> None:
@@ -151,6 +161,71 @@ def _plain_log_ticks(axes: Axes) -> None:
     axes.yaxis.set_major_locator(LogLocator(base=10, subs=subs, numticks=12))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
     axes.yaxis.set_minor_locator(NullLocator())
+
+
+# --- A training -----------------------------------------------------------------------
+
+
+def training_figure(
+    curves: Mapping[str, tuple[Sequence[int], Sequence[float]]],
+    truth: NDArray[Any] | None = None,
+    predicted: NDArray[Any] | None = None,
+) -> Figure:
+    """Draw losses by epoch, and what a model predicts against the truth.
+
+    Parameters
+    ----------
+    curves : dict of str to tuple of list of int and list of float
+        Epochs, from 1, and losses of ``"loss"`` and ``"val_loss"``.
+    truth, predicted : ndarray (N, ...), optional
+        The first number of every row is drawn.
+    """
+    both = truth is not None and predicted is not None
+    figure = new_figure(8, 6.4 if both else 3.6)
+    panels = figure.subplots(2 if both else 1, squeeze=False)[:, 0]
+    _loss_curves(panels[0], curves)
+    if truth is not None and predicted is not None:
+        _against_truth(panels[1], truth, predicted)
+    return figure
+
+
+def _loss_curves(
+    axes: Axes, curves: Mapping[str, tuple[Sequence[int], Sequence[float]]]
+) -> None:
+    title = ""
+    for name, label, color in (
+        ("loss", "training", FOURTH),
+        ("val_loss", "validation", SECOND),
+    ):
+        if name not in curves:
+            continue
+        epochs, values = curves[name]
+        axes.plot(epochs, values, color=color, label=label, lw=1.6)
+        finite = [value if math.isfinite(value) else math.inf for value in values]
+        best = min(range(len(values)), key=finite.__getitem__)
+        axes.plot(epochs[best], values[best], "o", color=color, ms=5)
+        title = f"Loss (best {label} {values[best]:.3g} in epoch {epochs[best]})"
+    if min(curves["loss"][1]) > 0:
+        axes.set_yscale("log")
+    axes.locator_params(axis="x", integer=True)
+    _finish(axes, title, "epoch")
+
+
+def _against_truth(axes: Axes, truth: NDArray[Any], predicted: NDArray[Any]) -> None:
+    for values, label, color, width, alpha in (
+        (truth, "truth", TRUTH, 2.6, 0.4),
+        (predicted, "prediction", MAIN, 1.3, 1.0),
+    ):
+        series = values.reshape(len(values), -1)[:, 0]
+        axes.plot(series, color=color, label=label, lw=width, alpha=alpha)
+    _finish(axes, "Predictions against the truth", "row")
+
+
+def _finish(axes: Axes, title: str, xlabel: str) -> None:
+    plain_axes(axes, title, xlabel=xlabel)
+    axes.margins(x=0.01)
+    # Above the axes, where no curve can run through it.
+    legend(axes, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderpad=0)
 
 
 # --- A forecast -----------------------------------------------------------------------

@@ -39,7 +39,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grufast._files import write_atomic
-from grufast.callbacks import Callback, EarlyStopping, History
+from grufast.callbacks import Callback, EarlyStopping, History, Logs
 from grufast.data import (
     Dates,
     Floats,
@@ -541,7 +541,7 @@ class Anneal(Callback):
         self.learning_rate = learning_rate
         self.epochs = epochs
 
-    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float]) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
         """Set the learning rate."""
         part = epoch / (self.epochs or self.params["epochs"])
         cosine = 0.5 * (1 + math.cos(math.pi * min(part, 1.0)))
@@ -564,7 +564,7 @@ class Redraw(History):
         self.draw = draw
         self.next = time.monotonic() + after
 
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Draw, if it is time."""
         super().on_epoch_end(epoch, logs)
         start = time.monotonic()

@@ -4,18 +4,34 @@ from __future__ import annotations
 
 import math
 import os
-import sys
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from grufast import _checks, saving
+from grufast import _checks, losses, saving
+from grufast._batches import (
+    Batch,
+    Column,
+    Feed,
+    RowFeed,
+    Rows,
+    StreamFeed,
+    is_sequences,
+    is_stream,
+)
 from grufast._checks import Array, Shape
 from grufast._config import describe, rebuild
-from grufast.callbacks import Callback, CallbackList, EpochLog, History, ProgressBar
-from grufast.layers import LAYERS, Context, Layer, WeightedLayer
+from grufast._training import (
+    INIT,
+    Scores,
+    Seeds,
+    Training,
+    checked_callbacks,
+    with_progress,
+)
+from grufast.callbacks import Callback, CallbackList, History, Logs
+from grufast.layers import PARTS, Context, Layer
 from grufast.layers.base import context_of
 from grufast.layers.recurrent import RecurrentLayer, Run
 from grufast.losses import LOSSES, Loss
@@ -23,12 +39,14 @@ from grufast.losses import get as get_loss
 from grufast.metrics import METRICS, Metric, MetricLike
 from grufast.metrics import description as describe_metric
 from grufast.metrics import get as get_metrics
-from grufast.optimizers import OPTIMIZERS, Optimizer
+from grufast.optimizers import OPTIMIZERS, Optimizer, storable
 from grufast.optimizers import get as get_optimizer
 
 __all__ = ["Sequential", "load"]
 
 Verbose = Literal["auto", 0, 1, 2]
+Data = Array | list[Array] | Iterable[Any]
+"""An array (N, ...), a list of N sequences (T_i, ...), or an iterable of batches."""
 
 
 class Sequential:
@@ -49,7 +67,7 @@ class Sequential:
     metadata : dict
         What `save` put beside the model; of the caller's making.
     stop_training : bool
-        Set by a callback to end training after the epoch.
+        Set by a callback to end training after the batch or the epoch.
 
     Examples
     --------
@@ -84,6 +102,9 @@ class Sequential:
                 raise TypeError(message)
             if isinstance(layer, RecurrentLayer) and layer.return_state:
                 message = f"layers[{index}]: a model cannot pass on a return_state"
+                raise ValueError(message)
+            if index and layer.vocabulary is not None:
+                message = f"layers[{index}]: {layer!r} takes integers: it must be first"
                 raise ValueError(message)
         if len({id(layer) for layer in self.layers}) < len(self.layers):
             message = "layers: each layer may stand in the list once"
@@ -183,11 +204,20 @@ class Sequential:
 
     # Use
 
-    def __call__(self, x: Array) -> Array:
-        """Return the output for `x` in one piece; safe from many threads."""
-        return self._infer(self._checked_x(x))
+    def __call__(self, x: Array, *, mask: Array | None = None) -> Array:
+        """Return the output for `x` in one piece; safe from many threads.
 
-    def forward(self, x: Array) -> tuple[Array, Context]:
+        Parameters
+        ----------
+        x : ndarray (N, ...)
+            Inputs of the model's dtype; integers if it begins with an `Embedding`.
+        mask : ndarray of bool (N, T), optional
+            False where a step of x is padding.
+        """
+        x = self._checked_x(x)
+        return self._infer(x, _checks.mask(mask, x.shape))
+
+    def forward(self, x: Array, *, mask: Array | None = None) -> tuple[Array, Context]:
         """Return the output for `x`, as in training, and the context for `backward`.
 
         For training loops of your own; `fit` is one of ours. The context refers to `x`:
@@ -208,10 +238,11 @@ class Sequential:
         >>> float(gf.losses.mse(target, model(x))) < 0.01
         True
         """
-        y, saved = self._train(self._checked_x(x), None)
+        x = self._checked_x(x)
+        y, saved = self._train(x, None, _checks.mask(mask, x.shape))
         return y, Context(self, (saved, y.shape))
 
-    def backward(self, dy: Array, context: Context) -> tuple[Array, dict[str, Array]]:
+    def backward(self, dy: Array, context: Context) -> tuple[Any, dict[str, Any]]:
         """Return the gradients for x and for the weights, given the output's.
 
         Parameters
@@ -224,9 +255,10 @@ class Sequential:
         Returns
         -------
         dx : ndarray
-            Gradient of the loss for x.
+            Gradient of the loss for x; None where x holds integers.
         grads : dict of str to ndarray
-            Gradients for `weights`, under the same names.
+            Gradients for `weights`, under the same names. Penalties on weights
+            have no part in them: see `Layer.penalize`.
         """
         saved, shape = context_of(self, context)
         dy = _checks.like("dy", dy, self.dtype, shape)
@@ -239,46 +271,130 @@ class Sequential:
             for name, gradient in grads.items()
         }
 
-    def predict(self, x: Array, *, batch_size: int | None = None) -> Array:
+    def predict(
+        self,
+        x: Data,
+        *,
+        batch_size: int | None = None,
+        steps: int | None = None,
+        callbacks: Sequence[Callback] | None = None,
+    ) -> Any:
         """Return the output for `x`.
 
         Parameters
         ----------
-        x : ndarray (N, ...)
-            Inputs of the model's dtype.
+        x : ndarray (N, ...), list of N ndarrays (T_i, ...), or iterable of batches
+            Inputs of the model's dtype. A batch may also be (x, y) or more, of which
+            the rest is passed over.
         batch_size : int, optional
             Rows at a time, which bounds memory; the result is the same for any.
+        steps : int, optional
+            How many batches to take from an iterable.
+        callbacks : list of Callback, optional
+            See `grufast.callbacks`; their hooks of predictions are called.
 
         Returns
         -------
         y : ndarray (N, ...)
-            Outputs.
+            Outputs. For a list, where they have a step for each step of the input, a
+            list of ndarrays (T_i, ...).
+
+        Examples
+        --------
+        >>> import grufast as gf
+        >>> import numpy as np
+        >>> model = gf.Sequential([gf.layers.GRU(8), gf.layers.Dense(1)], seed=0)
+        >>> x = np.ones((20, 5, 2), np.float32)
+        >>> y = model.predict(x)
+        >>> bool((model.predict(iter([x[:10], x[10:]])) == y).all())
+        True
         """
-        return self._predict(self._checked_x(x), batch_size)
+        steps = _at_least_one("steps", steps)
+        hooks = self._hooks(callbacks)
+        hooks("on_predict_begin", {})
+        if is_sequences(x):
+            y = self._predict_feed(RowFeed(self._rows(x), _size(batch_size)), hooks)
+        elif not isinstance(x, np.ndarray | list) and is_stream(x):
+            _refuse("batch_size", batch_size)
+            y = self._predict_feed(StreamFeed("x", x, self._inputs_of, steps), hooks)
+        else:
+            y, _ = self._predict(self._checked_x(x), batch_size, hooks)
+        hooks("on_predict_end", {})
+        return y
+
+    def predict_on_batch(self, x: Array | list[Array]) -> Any:
+        """Return the output for one batch, in one piece."""
+        return self._outputs(self._rows(x).batch(slice(None)))
 
     def evaluate(
         self,
-        x: Array,
-        y: Array,
+        x: Data,
+        y: Array | list[Array] | None = None,
         *,
         batch_size: int | None = None,
+        sample_weight: Array | list[Array] | None = None,
+        steps: int | None = None,
+        callbacks: Sequence[Callback] | None = None,
         return_dict: bool = False,
     ) -> Any:
-        """Return the loss and the metrics on data, computed over all rows at once.
+        """Return the loss and the metrics on data.
+
+        Parameters
+        ----------
+        x, y, sample_weight, batch_size
+            As in `fit`. Rows of arrays are scored all at once: the result is the same
+            for any `batch_size`. The loss of others is the mean over the batches.
+        steps : int, optional
+            How many batches to take from an iterable.
+        callbacks : list of Callback, optional
+            See `grufast.callbacks`; their hooks of tests are called.
+        return_dict : bool
+            Whether to return a dict.
 
         Returns
         -------
         float, list of float or dict
             The loss; with metrics a list of the loss and them; with
             ``return_dict=True`` a dict by name.
+
+        Examples
+        --------
+        >>> import grufast as gf
+        >>> import numpy as np
+        >>> model = gf.Sequential([gf.layers.GRU(8), gf.layers.Dense(1)], seed=0)
+        >>> model.compile(metrics=["mae"])
+        >>> x, y = np.ones((20, 5, 2), np.float32), np.ones((20, 1), np.float32)
+        >>> sorted(model.evaluate(x, y, return_dict=True))
+        ['loss', 'mae']
         """
         self._compiled()
-        x, y = self._checked_data(x, y)
-        logs = self._evaluate(x, y, batch_size)
-        if return_dict:
-            return logs
-        values = list(logs.values())
-        return values if self.metrics else values[0]
+        steps = _at_least_one("steps", steps)
+        data: Rows | Feed
+        if y is None and is_stream(x):
+            _refuse("batch_size", batch_size)
+            _refuse("sample_weight", sample_weight)
+            data = StreamFeed("x", x, self._batch_of, steps)
+        else:
+            data = self._rows(x, y, sample_weight, truth=True)
+            if data.lengths is not None:
+                data = RowFeed(data, _size(batch_size), steps)
+        logs = self._evaluate(data, 0, batch_size, self._hooks(callbacks))
+        return self._results(logs, return_dict)
+
+    def test_on_batch(
+        self,
+        x: Array | list[Array],
+        y: Array | list[Array],
+        *,
+        sample_weight: Array | list[Array] | None = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """Return the loss and the metrics on one batch, as `evaluate` does."""
+        self._compiled()
+        scores = Scores(self.metrics)
+        rows = self._rows(x, y, sample_weight, truth=True)
+        self._score_batch(rows.batch(slice(None)), scores)
+        return self._results(scores.logs(), return_dict)
 
     # Training
 
@@ -292,12 +408,13 @@ class Sequential:
 
         Parameters
         ----------
-        optimizer : Optimizer or {"adam", "sgd"}
+        optimizer : Optimizer or str
             See `grufast.optimizers`.
         loss : Loss or str
             See `grufast.losses.get`.
         metrics : iterable of str, Metric or callable
-            See `grufast.metrics.get`.
+            See `grufast.metrics.get`. Masked steps are left out of them; sample weights
+            have no part in them.
         """
         self.optimizer = get_optimizer(optimizer)
         self.loss = get_loss(loss)
@@ -305,43 +422,72 @@ class Sequential:
 
     def fit(
         self,
-        x: Array,
-        y: Array,
+        x: Data,
+        y: Array | list[Array] | None = None,
         *,
+        batch_size: int | None = None,
         epochs: int = 1,
-        batch_size: int = 32,
-        validation_split: float = 0.0,
-        validation_data: tuple[Array, Array] | None = None,
-        callbacks: Sequence[Callback] | None = None,
         verbose: Verbose = "auto",
+        callbacks: Sequence[Callback] | None = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
         shuffle: bool = True,
+        class_weight: Mapping[int, float] | None = None,
+        sample_weight: Array | list[Array] | None = None,
         initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int | Iterable[int] = 1,
         seed: int | None = None,
     ) -> History:
         """Train on rows of x and y.
 
         Parameters
         ----------
-        x, y : ndarray (N, ...)
-            Inputs and truth of the model's dtype; y has the shape of the output. Where
-            that is (N, 1), a y of shape (N,) is taken as such.
+        x : ndarray (N, ...), list of N ndarrays (T_i, ...), or iterable of batches
+            Inputs of the model's dtype. Sequences of a list may differ in length: those
+            of a batch are padded, and the padding is masked. An iterable brings tuples
+            (x, y) or (x, y, sample_weight), each a batch of arrays or lists.
+        y : ndarray (N, ...) or list of N ndarrays (T_i, ...)
+            The truth, in the shape that the loss asks for: mostly that of the output.
+            Where that is (N, 1), a y of shape (N,) is taken as such. A list goes with a
+            list of x, where the output has a step for each step of the input. Nothing
+            beside an iterable of batches.
+        batch_size : int, optional
+            Rows in an update; 32 by default.
         epochs : int
             Number of the epoch to end with: passes over the rows, less `initial_epoch`.
-        batch_size : int
-            Rows in an update.
-        validation_split : float
-            Part of the rows, the last ones, to validate on instead of training.
-        validation_data : tuple (x, y), optional
-            Rows to validate on; `validation_split` is then without effect.
-        callbacks : list of Callback, optional
-            See `grufast.callbacks`.
         verbose : {"auto", 0, 1, 2}
             Silent, a progress bar on stderr, or a line an epoch on stdout; "auto" is
             the bar if stderr is a terminal, else silent.
+        callbacks : list of Callback, optional
+            See `grufast.callbacks`.
+        validation_split : float
+            Part of the rows, the last ones, to validate on instead of training.
+        validation_data : tuple (x, y) or (x, y, sample_weight), or iterable, optional
+            What to validate on, as x and y above; `validation_split` is then without
+            effect.
         shuffle : bool
-            Whether every epoch takes the rows in another order.
+            Whether every epoch takes the rows in another order. Batches of an iterable
+            come as they come.
+        class_weight : dict of int to float, optional
+            What classes count for in training; 1 for those that are not in it.
+        sample_weight : ndarray (N,) or (N, T), or list of ndarrays (T_i,), optional
+            What rows, or steps of the output, count for in the loss: see
+            `grufast.losses`.
         initial_epoch : int
             Number of the first epoch, from 0: for going on where a training stopped.
+        steps_per_epoch : int, optional
+            Batches in an epoch. The next epoch goes on from there; what can be read
+            again starts anew at its end. Without it an epoch is all rows, or all that
+            one reading of an iterable brings. A generator can be read once only.
+        validation_steps : int, optional
+            Batches in a validation with an iterable; by default all.
+        validation_batch_size : int, optional
+            Rows at a time in validations; the size of a training batch for lists.
+        validation_freq : int or iterable of int
+            Validate after every so many epochs, or after those, counted from 1.
         seed : int, optional
             Of shuffling and dropout, by epoch. Same seed and same first weights, same
             bits.
@@ -351,141 +497,176 @@ class Sequential:
         History
             ``history["loss"]``, ``history["val_loss"]`` and the metrics, by epoch.
             Those of training are means over the batches as they were trained on, those
-            of validation are over all rows with the weights at the epoch's end.
+            of validation are with the weights at the epoch's end.
 
         Raises
         ------
         TypeError, ValueError
-            If an argument does not fit; nothing has been trained then.
+            If an argument does not fit; nothing has been trained then. If a later batch
+            of an iterable does not.
 
         Warns
         -----
         RuntimeWarning
-            Once, when the loss is not finite any more.
+            Once, when the loss is not finite any more. When an iterable has no more
+            batches, which ends the training.
 
         Notes
         -----
         An exception, such as Ctrl-C, ends the training, but callbacks get their
         `on_train_end` first: `EarlyStopping` restores the best weights then, too.
+        `grufast.callbacks.BackupAndRestore` lets a killed training go on.
+
+        Examples
+        --------
+        Batches from a generator:
+
+        >>> import grufast as gf
+        >>> import numpy as np
+        >>> def batches(rng):
+        ...     while True:
+        ...         x = rng.standard_normal((32, 10, 1), np.float32)
+        ...         yield x, x.mean(axis=1)
+        >>> model = gf.Sequential([gf.layers.GRU(8), gf.layers.Dense(1)], seed=0)
+        >>> model.compile(gf.optimizers.Adam(1e-2))
+        >>> generator = batches(np.random.default_rng(0))
+        >>> history = model.fit(generator, steps_per_epoch=20, epochs=5)
+        >>> history.history["loss"][-1] < 0.1 * history.history["loss"][0]
+        True
         """
         self._compiled()
         epochs = _checks.integer("epochs", epochs, 0)
-        initial_epoch = _checks.integer("initial_epoch", initial_epoch, 0)
-        batch_size = _checks.integer("batch_size", batch_size, 1)
+        first = _checks.integer("initial_epoch", initial_epoch, 0)
+        batch_size = _at_least_one("batch_size", batch_size)
+        steps = _at_least_one("steps_per_epoch", steps_per_epoch)
         split = _checks.real("validation_split", validation_split, 0, 1)
         shuffle = _checks.flag("shuffle", shuffle)
-        callbacks = _with_progress(callbacks or (), verbose)
-        entropy = np.random.SeedSequence(_checks.seed(seed)).entropy
-        x, y = self._checked_data(x, y)
-        if validation_data is not None:
-            validation = self._checked_validation(validation_data)
-        elif split:
-            first = math.floor(len(x) * (1 - split))
-            if not 0 < first < len(x):
-                message = (
-                    f"validation_split: {split:g} of {len(x)} rows leaves a part empty"
-                )
-                raise ValueError(message)
-            validation = x[first:], y[first:]
-            x, y = x[:first], y[:first]
+        callbacks = with_progress(callbacks, verbose)
+        validates_in = _validation_epochs(validation_freq)
+        seeds = Seeds(_checks.seed(seed))
+        validation: Rows | None = None
+        feed: Feed
+        if y is None and is_stream(x):
+            _refuse("batch_size", batch_size)
+            _refuse("sample_weight", sample_weight)
+            _refuse("validation_split", split or None)
+            feed = StreamFeed(
+                "x", x, lambda b: self._batch_of(b, class_weight), steps, first
+            )
         else:
-            validation = None
-
-        history = History()
-        steps = math.ceil(len(x) / batch_size)
-        hooks = CallbackList(
-            [history, *callbacks], self, {"epochs": epochs, "steps": steps}
+            rows = self._rows(x, y, sample_weight, truth=True)
+            if split and validation_data is None:
+                rows, validation = _split(rows, split)
+            rows = self._class_weighted(rows, class_weight)
+            order = seeds.order_of(len(rows)) if shuffle else None
+            feed = RowFeed(rows, _size(batch_size), steps, order)
+        validator = self._validator(
+            validation if validation_data is None else validation_data,
+            _at_least_one("validation_steps", validation_steps),
+            _at_least_one("validation_batch_size", validation_batch_size),
+            _size(batch_size),
+            sum(map(validates_in, range(first, epochs))),
         )
-        batches = _Batches(x, y, batch_size)
-        logs: dict[str, float] = {}
-        finite = True
-        self.stop_training = False
-        hooks("on_train_begin", logs)
-        try:
-            for epoch in range(initial_epoch, epochs):
-                hooks("on_epoch_begin", epoch, {})
-                rng = _generator(entropy, epoch)
-                order = rng.permutation(len(x)) if shuffle else None
-                logs = self._train_epoch(batches, order, rng, hooks)
-                if validation:
-                    for name, value in self._evaluate(*validation, None).items():
-                        logs[f"val_{name}"] = value
-                if finite and not math.isfinite(logs["loss"]):
-                    finite = False
-                    message = (
-                        f"the loss is {logs['loss']} in epoch {epoch + 1}: are x and y "
-                        "finite, and the learning rate small enough?"
-                    )
-                    warnings.warn(message, RuntimeWarning, stacklevel=2)
-                hooks("on_epoch_end", epoch, logs)
-                if self.stop_training:
-                    break
-        finally:
-            hooks("on_train_end", logs)
-        return history
+        training = Training(
+            self,
+            feed,
+            validator,
+            validates_in,
+            callbacks,
+            first=first,
+            epochs=epochs,
+            seeds=seeds,
+            facts={
+                **self._facts(),
+                "data": str(feed),
+                "shuffle": str(shuffle),
+                "class_weight": str(class_weight),
+                "validation": str(validator),
+            },
+        )
+        return training.run()
 
-    def _train_epoch(
+    def train_on_batch(
         self,
-        batches: _Batches,
-        order: Array | None,
-        rng: np.random.Generator,
-        hooks: CallbackList,
-    ) -> dict[str, float]:
-        """Train on every batch; return the means of the loss and the metrics."""
-        sums = dict.fromkeys(("loss", *self.metrics), 0.0)
-        logs: dict[str, float] = {}
-        rows = 0
-        for batch, (x, y) in enumerate(batches.of_epoch(order)):
-            for hook in hooks.batch_begin:
-                hook(batch, logs)
-            loss, y_pred = self._train_batch(x, y, rng)
-            sums["loss"] += loss * len(x)
-            for name, metric in self.metrics.items():
-                sums[name] += float(metric(y, y_pred)) * len(x)
-            rows += len(x)
-            if hooks.batch_end:
-                logs = {name: total / rows for name, total in sums.items()}
-                for hook in hooks.batch_end:
-                    hook(batch, logs)
-        return {name: total / rows for name, total in sums.items()}
+        x: Array | list[Array],
+        y: Array | list[Array],
+        *,
+        sample_weight: Array | list[Array] | None = None,
+        class_weight: Mapping[int, float] | None = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """Update the weights once; return the loss and the metrics of this batch.
+
+        Arguments are as in `fit`. Dropout draws from its layer's own seed.
+
+        Returns
+        -------
+        float, list of float or dict
+            As from `evaluate`, before the update and with dropout.
+
+        Examples
+        --------
+        >>> import grufast as gf
+        >>> import numpy as np
+        >>> model = gf.Sequential([gf.layers.GRU(8), gf.layers.Dense(1)], seed=0)
+        >>> model.compile(gf.optimizers.Adam(1e-2))
+        >>> x, y = np.ones((20, 5, 2), np.float32), np.ones((20, 1), np.float32)
+        >>> losses = [model.train_on_batch(x, y) for _ in range(50)]
+        >>> losses[-1] < 0.01 * losses[0]
+        True
+        """
+        self._compiled()
+        rows = self._rows(x, y, sample_weight, truth=True)
+        rows = self._class_weighted(rows, class_weight)
+        scores = Scores(self.metrics)
+        self._train_batch(rows.batch(slice(None)), None, scores)
+        return self._results(scores.logs(), return_dict)
 
     def _train_batch(
-        self, x: Array, y: Array, rng: np.random.Generator
-    ) -> tuple[float, Array]:
+        self, batch: Batch, rng: np.random.Generator | None, scores: Scores
+    ) -> None:
         optimizer, loss = self._compiled()
-        y_pred, saved = self._train(x, rng)
-        value, dy = loss.value_and_gradient(y, y_pred)
+        y_pred, saved = self._train(batch.x, rng, batch.mask)
+        y, mask = batch.y, saved.mask
+        assert y is not None
+        weight = losses.masked_weights(mask, batch.weight)
+        value, dy = loss.value_and_gradient(*_given(y, y_pred, weight))
         dy = _checks.like("loss.gradient", dy, self.dtype, y_pred.shape)
-        for layer, grads in self._gradients(dy, saved, whole=False)[1]:
-            if grads:
-                optimizer.update(layer, grads)
-        return value, y_pred
+        all_grads = self._gradients(dy, saved, whole=False)[1]
+        for layer, grads in all_grads:
+            value += layer.penalize(grads)
+        optimizer.update_all(pair for pair in reversed(all_grads) if pair[1])
+        scores.add(value, y, y_pred, losses.masked_weights(mask, scaled=False))
 
-    def _train(self, x: Array, rng: np.random.Generator | None) -> tuple[Array, Any]:
-        saved = []
+    def _train(
+        self, x: Array, rng: np.random.Generator | None, mask: Array | None = None
+    ) -> tuple[Array, _Saved]:
+        kept = []
         for piece in self._pieces:
-            x, kept = piece._train(x, rng)
-            saved.append(kept)
-        return x, saved
+            y, own = piece._train(x, rng, mask)
+            kept.append(own)
+            x, mask = y, _mask_behind(piece, x, mask)
+        return x, _Saved(kept, mask)
 
     def _gradients(
-        self, dy: Array, saved: Sequence[Any], *, whole: bool
-    ) -> tuple[Array, list[tuple[Layer, dict[str, Array]]]]:
+        self, dy: Array, saved: _Saved, *, whole: bool
+    ) -> tuple[Array | None, list[tuple[Layer, dict[str, Array]]]]:
         """Return the gradients for x, if `whole`, and for layers."""
         first = 0 if whole else self._first_weighted
+        dx: Array | None = dy
         all_grads: list[tuple[Layer, dict[str, Array]]] = []
         for index in range(len(self._pieces) - 1, first - 1, -1):
             piece = self._pieces[index]
             need_dx = index > first or whole
             if isinstance(piece, Run):
-                dx, run_grads = piece._gradients(dy, saved[index], need_dx)
+                dx, run_grads = piece._gradients(dy, saved.kept[index], need_dx)
                 all_grads += reversed([*zip(piece.layers, run_grads, strict=True)])
             else:
-                dx, grads = piece._gradients(dy, saved[index], need_dx)
+                dx, grads = piece._gradients(dy, saved.kept[index], need_dx)
                 all_grads.append((piece, grads))
             if dx is not None:
                 dy = dx
-        return dy, all_grads
+        return dx, all_grads
 
     @property
     def _first_weighted(self) -> int:
@@ -500,14 +681,17 @@ class Sequential:
     # Files
 
     def save(
-        self, path: str | os.PathLike[str], metadata: Mapping[str, Any] | None = None
+        self,
+        path: str | os.PathLike[str],
+        metadata: Mapping[str, Any] | None = None,
+        *,
+        include_optimizer: bool = False,
     ) -> None:
         """Write layers, weights and training settings to a safetensors file.
 
         The file is replaced atomically: at every moment there is the old one or the new
-        one. The state of the optimizer is not kept, nor are settings with a loss, an
-        optimizer or a metric of your own: `load` then returns a model that is not
-        compiled.
+        one. Settings with a loss, an optimizer or a metric of your own are not kept:
+        `load` then returns a model that is not compiled.
 
         Parameters
         ----------
@@ -516,11 +700,14 @@ class Sequential:
         metadata : dict, optional
             Anything that JSON can hold, to be ``metadata`` of the loaded model; by
             default this model's.
+        include_optimizer : bool
+            Whether to keep the optimizer's state, too, if `load` will know the
+            optimizer: training the loaded model goes on with the same bits.
 
         Raises
         ------
         ValueError
-            If the model is not built.
+            If the model is not built, or a layer or part of one is of your own class.
         TypeError, ValueError
             If JSON cannot hold `metadata`.
 
@@ -537,18 +724,26 @@ class Sequential:
         """
         if not self.built:
             raise ValueError(_NOT_BUILT)
+        descriptions = [describe(layer) for layer in self.layers]
+        for entry in descriptions:
+            rebuild(entry, PARTS)  # what cannot be read again is not written
+        training = self._training_description()
+        state: dict[str, Array] = {}
+        if _checks.flag("include_optimizer", include_optimizer) and training:
+            assert self.optimizer is not None
+            state = self.optimizer.get_state(self)
         description = {
-            "layers": [describe(layer) for layer in self.layers],
+            "layers": descriptions,
             "input_shape": self._input_shape,
-            "compile": self._training_description(),
+            "compile": training,
             "metadata": dict(self.metadata if metadata is None else metadata),
         }
-        saving.write(path, description, self.weights)
+        saving.write(path, description, self.weights, state)
 
     def _training_description(self) -> dict[str, Any] | None:
         metrics = [describe_metric(metric) for metric in self.metrics.values()]
         if (
-            type(self.optimizer) not in OPTIMIZERS.values()
+            not storable(self.optimizer)
             or type(self.loss) not in LOSSES.values()
             or None in metrics
         ):
@@ -568,7 +763,7 @@ class Sequential:
         layers = list(self._sized_layers(shape))
         tensors = file.tensors(
             {
-                f"layers.{index}.{name}": (layer.dtype, dims)
+                f"layers.{index}.{name}": (str(layer.dtype), dims)
                 for index, layer, size in layers
                 for name, dims in layer.weight_shapes(size).items()
             }
@@ -588,6 +783,12 @@ class Sequential:
                     for metric in training["metrics"]
                 ],
             )
+        state = file.optimizer_state()
+        if state and self.optimizer is None:
+            message = "it has an optimizer's state, but does not say whose"
+            raise ValueError(message)
+        if state and self.optimizer is not None:
+            self.optimizer.set_state(self, state)
 
     # Inside
 
@@ -601,10 +802,25 @@ class Sequential:
             raise ValueError(message)
         return self.optimizer, self.loss
 
+    def _facts(self) -> dict[str, str]:
+        """Return what a backup must agree on to be one of this model."""
+        optimizer, loss = self._compiled()
+        config = dict(optimizer.config)
+        if isinstance(config["learning_rate"], float):
+            del config["learning_rate"]  # callbacks change it
+        return {
+            "layers": str(self.layers),
+            "model's seed": str(self.seed),
+            "input": str(self._input_shape),
+            "optimizer": f"{type(optimizer).__name__} {config}",
+            "loss": str(loss),
+            "metrics": str(list(self.metrics)),
+        }
+
     def _seeds(self, layer: Layer, index: int) -> np.random.SeedSequence:
         if layer.seed is not None:
             return np.random.SeedSequence(layer.seed)
-        return np.random.SeedSequence(self.seed, spawn_key=(_INIT, index))
+        return np.random.SeedSequence(self.seed, spawn_key=(INIT, index))
 
     def _shapes(self, shape: Shape) -> list[Shape]:
         """Return the shapes of the input and of every layer's output."""
@@ -619,13 +835,13 @@ class Sequential:
                 raise ValueError(message) from None
         return shapes
 
-    def _sized_layers(self, shape: Shape) -> Iterator[tuple[int, WeightedLayer, int]]:
+    def _sized_layers(self, shape: Shape) -> Iterator[tuple[int, Layer, int]]:
         """Yield index, layer and input size of the layers with weights."""
         for index, (layer, inputs) in enumerate(
             zip(self.layers, self._shapes(shape)[:-1], strict=True)
         ):
-            if isinstance(layer, WeightedLayer):
-                size = inputs[-1]
+            if layer.dtype:
+                size = layer.size_of(inputs)
                 if size is None:
                     message = (
                         f"input_shape: {shape} leaves the input size of "
@@ -634,63 +850,340 @@ class Sequential:
                     raise ValueError(message)
                 yield index, layer, size
 
+    def _checked_values(self, x: object) -> Array:
+        """Check all of x but its shape."""
+        vocabulary = self.layers[0].vocabulary
+        if vocabulary is None:
+            return _checks.array("x", x, self.dtype, "N ...")
+        return _checks.integers("x", x, "N ...", vocabulary)
+
     def _checked_x(self, x: object) -> Array:
-        x = _checks.array("x", x, self.dtype, "N ...")
+        x = self._checked_values(x)
         if self.built:
             self._shapes(x.shape)
         else:
             self.build(x.shape)
         return x
 
-    def _checked_data(self, x: object, y: object) -> tuple[Array, Array]:
-        x = self._checked_x(x)
-        y = _checks.array("y", y, self.dtype, "...")
-        expected = self._shapes(x.shape)[-1]
-        if y.shape != expected and (*y.shape, 1) == expected == (len(x), 1):
-            y = y[:, None]
-        if y.shape != expected:
-            message = f"y: got shape {y.shape}, expected the output's, {expected}"
-            raise ValueError(message)
-        if not len(x):
+    def _rows(
+        self,
+        x: object,
+        y: object = None,
+        sample_weight: object = None,
+        *,
+        truth: bool = False,
+    ) -> Rows:
+        """Check arrays and lists: those of x alone, or also the `truth` and weights."""
+        checked: Column
+        if is_sequences(x):
+            checked = self._checked_sequences("x", x, self._checked_sequence)
+        else:
+            checked = self._checked_x(x)
+        if not truth:
+            return Rows(checked)
+        if not len(checked):
             message = "x: expected at least one row"
             raise ValueError(message)
-        return x, y
+        targets = self._checked_y(y, checked)
+        return Rows(checked, targets, self._checked_weight(sample_weight, checked))
 
-    def _checked_validation(self, data: object) -> tuple[Array, Array]:
-        if not (isinstance(data, tuple | list) and len(data) == 2):
-            message = "validation_data: expected the tuple (x, y)"
+    def _checked_sequences(
+        self, name: str, values: Any, check: Callable[[object, int], Array]
+    ) -> list[Array]:
+        """Check each sequence of a list, naming the one that does not fit."""
+        checked = []
+        for index, value in enumerate(values):
+            try:
+                checked.append(check(value, index))
+            except (TypeError, ValueError) as error:
+                place = f"{name}[{index}]:"
+                message = f"{place} {str(error).removeprefix(f'{name}: ')}"
+                raise type(error)(message) from None
+        return checked
+
+    def _checked_sequence(self, x: object, index: int) -> Array:
+        """Return a sequence (T, ...); the first one builds the model."""
+        if isinstance(x, np.ndarray) and not x.shape:
+            _checks.shape("x", x.shape, "T ...")
+        whole = x[None] if isinstance(x, np.ndarray) else x
+        if isinstance(whole, np.ndarray) and not whole.shape[1]:
+            message = "x: expected at least one step"
+            raise ValueError(message)
+        if not self.built and isinstance(whole, np.ndarray):
+            self._checked_values(whole)
+            self.build((None, None, *whole.shape[2:]))
+        sequence: Array = self._checked_x(whole)[0]
+        return sequence
+
+    def _output_shape(self, x: Column) -> Shape:
+        """Return the shape of the output; a step of a list's sequences is None."""
+        if isinstance(x, list):
+            return self._shapes((len(x), None, *x[0].shape[1:]))[-1]
+        return self._shapes(x.shape)[-1]
+
+    def _has_steps(self, features: Shape) -> bool:
+        """Return whether the output has a step for each step of a sequence."""
+        return self._shapes((None, None, *features))[-1][1:2] == (None,)
+
+    def _target(self, y: object, shape: Shape) -> Array:
+        # Only the time steps of lists are open, and their sequences come one by one.
+        known: Any = shape
+        return self._compiled()[1].target(y, known, self.dtype)
+
+    def _checked_y(self, y: object, x: Column) -> Column:
+        shape = self._output_shape(x)
+        if not isinstance(x, list) or not self._has_steps(x[0].shape[1:]):
+            return self._target(y, shape)
+        if not is_sequences(y) or len(y) != len(x):  # type: ignore[arg-type]
+            got = f"{len(y)} of them" if isinstance(y, list) else type(y).__name__
+            message = f"y: got {got}, expected a list of {len(x)} arrays (T_i, ...)"
             raise TypeError(message)
-        try:
-            return self._checked_data(*data)
-        except (TypeError, ValueError) as error:
-            message = f"validation_data: {error}"
-            raise type(error)(message) from None
+        return self._checked_sequences(
+            "y", y, lambda own, i: self._target(own, (len(x[i]), *shape[2:]))
+        )
 
-    def _infer(self, x: Array) -> Array:
+    def _checked_weight(self, weight: object, x: Column) -> Column | None:
+        if weight is None:
+            return None
+        shape = self._output_shape(x)
+        samples = shape[:-1] or shape
+        if is_sequences(weight) and isinstance(x, list) and samples[1:2] == (None,):
+            if len(weight) != len(x):  # type: ignore[arg-type]
+                message = f"sample_weight: got {len(weight)} arrays for {len(x)} rows"  # type: ignore[arg-type]
+                raise ValueError(message)
+            return self._checked_sequences(
+                "sample_weight", weight, lambda own, i: _weights(own, (len(x[i]),))
+            )
+        return _weights(weight, samples)
+
+    def _class_weighted(
+        self, rows: Rows, class_weight: Mapping[int, float] | None
+    ) -> Rows:
+        """Return the rows with weights of their classes."""
+        if class_weight is None:
+            return rows
+        y, weight = rows.y, rows.weight
+        if isinstance(y, list):
+            own = [losses.class_weights(each, class_weight) for each in y]
+            if weight is not None:
+                pairs = zip(own, weight, strict=True)
+                own = [one * other for one, other in pairs]
+            return Rows(rows.x, y, own)
+        assert y is not None
+        classes = losses.class_weights(y, class_weight)
+        if weight is not None:
+            assert not isinstance(weight, list)
+            ones = (1,) * (classes.ndim - weight.ndim)
+            more = (1,) * (weight.ndim - classes.ndim)
+            classes = classes.reshape(*classes.shape, *more)
+            classes = classes * weight.reshape(*weight.shape, *ones)
+        return Rows(rows.x, y, classes)
+
+    def _batch_of(
+        self, item: Any, class_weight: Mapping[int, float] | None = None
+    ) -> Batch:
+        """Check what an iterable brought."""
+        if not (isinstance(item, tuple | list) and len(item) in (2, 3)):
+            message = (
+                f"got {type(item).__name__}, expected (x, y) or (x, y, sample_weight)"
+            )
+            raise TypeError(message)
+        rows = self._rows(*item, truth=True)
+        return self._class_weighted(rows, class_weight).batch(slice(None))
+
+    def _inputs_of(self, item: Any) -> Batch:
+        """Check what an iterable brought to predict."""
+        x = item[0] if isinstance(item, tuple) and item else item
+        return self._rows(x).batch(slice(None))
+
+    def _validator(
+        self,
+        data: Any,
+        steps: int | None,
+        size: int | None,
+        batch_size: int,
+        count: int,
+    ) -> Validator | None:
+        """Return what validates so many times, if there are data."""
+        if data is None:
+            return None
+        if isinstance(data, Rows):
+            rows = data
+        elif isinstance(data, tuple | list) and _is_pair(data):
+            try:
+                rows = self._rows(*data, truth=True)
+            except (TypeError, ValueError) as error:
+                message = f"validation_data: {error}"
+                raise type(error)(message) from None
+        elif is_stream(data) and not isinstance(data, tuple):
+            _refuse("validation_batch_size", size)
+            stream = StreamFeed("validation_data", data, self._batch_of, steps)
+            if stream.once and steps is None and count > 1:
+                message = (
+                    f"validation_data: a generator can be read once, for {count} "
+                    "validations; pass validation_steps, or a list of batches"
+                )
+                raise ValueError(message)
+            return Validator(self, stream, None)
+        else:
+            message = (
+                "validation_data: expected the tuple (x, y) or (x, y, sample_weight), "
+                f"or an iterable of them, got {type(data).__name__}"
+            )
+            raise TypeError(message)
+        if rows.lengths is not None:
+            return Validator(self, RowFeed(rows, size or batch_size), None)
+        return Validator(self, rows, size)
+
+    def _hooks(self, callbacks: Sequence[Callback] | None) -> CallbackList:
+        if callbacks is None:
+            return _NO_HOOKS
+        return CallbackList(checked_callbacks(callbacks), self, {})
+
+    def _results(self, logs: Logs, return_dict: bool) -> Any:
+        if _checks.flag("return_dict", return_dict):
+            return logs
+        values = list(logs.values())
+        return values if self.metrics else values[0]
+
+    def _infer(self, x: Array, mask: Array | None = None) -> Array:
+        return self._infer_masked(x, mask)[0]
+
+    def _infer_masked(
+        self, x: Array, mask: Array | None = None
+    ) -> tuple[Array, Array | None]:
+        """Return the output and its mask."""
         for piece in self._pieces:
-            x = piece._infer(x)
-        return x
+            x, mask = piece._infer(x, mask), _mask_behind(piece, x, mask)
+        return x, mask
 
-    def _predict(self, x: Array, batch_size: int | None) -> Array:
+    def _predict(
+        self,
+        x: Array,
+        batch_size: int | None,
+        hooks: CallbackList,
+        kind: str = "predict",
+    ) -> tuple[Array, Array | None]:
+        """Return the output for an array, part by part, and its mask."""
         if batch_size is not None:
-            rows = _checks.integer("batch_size", batch_size, 1)
+            size = _checks.integer("batch_size", batch_size, 1)
         else:
             sizes = (math.prod(dims[1:]) for dims in self._shapes((0, *x.shape[1:])))  # type: ignore[arg-type]
-            rows = max(_LEAST_ROWS, _MOST_ELEMENTS // max(1, *sizes))
-        if len(x) <= rows:
-            return self._infer(x)
-        parts = [self._infer(x[i : i + rows]) for i in range(0, len(x), rows)]
+            size = max(_LEAST_ROWS, _MOST_ELEMENTS // max(1, *sizes))
+        outputs: list[Array] = []
+        masks: list[Array] = []
+        for number, first in enumerate(range(0, max(len(x), 1), size)):
+            hooks(f"on_{kind}_batch_begin", number, {})
+            y, mask = self._infer_masked(x[first : first + size])
+            outputs.append(y)
+            if mask is not None:
+                masks.append(mask)
+            hooks(f"on_{kind}_batch_end", number, {})
+        if len(outputs) == 1:
+            return outputs[0], mask
+        return np.concatenate(outputs), np.concatenate(masks) if masks else None
+
+    def _predict_feed(self, feed: RowFeed | StreamFeed, hooks: CallbackList) -> Any:
+        """Return the outputs for all batches, as an array or as a list."""
+        parts: list[Any] = []
+        for number, batch in enumerate(feed.of_epoch(0)):
+            hooks("on_predict_batch_begin", number, {})
+            parts.append(self._outputs(batch))
+            hooks("on_predict_batch_end", number, {})
+        if isinstance(parts[0], list):
+            return [y for part in parts for y in part]
         return np.concatenate(parts)
 
+    def _outputs(self, batch: Batch) -> Any:
+        """Return the output for a batch: of each sequence the steps that it has."""
+        y = self._infer(batch.x, batch.mask)
+        if batch.lengths is None or not self._has_steps(batch.x.shape[2:]):
+            return y
+        return [own[:length] for own, length in zip(y, batch.lengths, strict=True)]
+
     def _evaluate(
-        self, x: Array, y: Array, batch_size: int | None = None
-    ) -> dict[str, float]:
-        _, loss = self._compiled()
-        y_pred = self._predict(x, batch_size)
-        logs = {"loss": float(loss(y, y_pred))}
-        for name, metric in self.metrics.items():
-            logs[name] = float(metric(y, y_pred))
+        self,
+        data: Rows | Feed,
+        number: int,
+        batch_size: int | None,
+        hooks: CallbackList,
+    ) -> Logs:
+        """Return the scores on rows, all at once, or on the batches of an epoch."""
+        hooks("on_test_begin", {})
+        scores = Scores(self.metrics)
+        if isinstance(data, Rows):
+            self._score_rows(data, batch_size, scores, hooks)
+        else:
+            self._score_feed(data, number, scores, hooks)
+        logs = scores.logs()
+        hooks("on_test_end", logs)
         return logs
+
+    def _score_rows(
+        self, rows: Rows, batch_size: int | None, scores: Scores, hooks: CallbackList
+    ) -> None:
+        batch = rows.batch(slice(None))
+        y_pred, mask = self._predict(batch.x, batch_size, hooks, "test")
+        self._score(batch, y_pred, mask, scores)
+
+    def _score_feed(
+        self, feed: Feed, number: int, scores: Scores, hooks: CallbackList
+    ) -> None:
+        for count, batch in enumerate(feed.of_epoch(number)):
+            hooks("on_test_batch_begin", count, {})
+            self._score_batch(batch, scores)
+            hooks("on_test_batch_end", count, scores.logs())
+        if not scores.rows:
+            message = "validation_data: no batches are left for another validation"
+            raise ValueError(message)
+
+    def _score_batch(self, batch: Batch, scores: Scores) -> None:
+        y_pred, mask = self._infer_masked(batch.x, batch.mask)
+        self._score(batch, y_pred, mask, scores)
+
+    def _score(
+        self, batch: Batch, y_pred: Array, mask: Array | None, scores: Scores
+    ) -> None:
+        _, loss = self._compiled()
+        assert batch.y is not None
+        weight = losses.masked_weights(mask, batch.weight)
+        value = float(loss(*_given(batch.y, y_pred, weight)))
+        value += sum(layer.penalty() for layer in self.layers)
+        own = losses.masked_weights(mask, scaled=False)
+        scores.add(value, batch.y, y_pred, own)
+
+
+class Validator:
+    """Scores a model on the same data, again and again."""
+
+    def __init__(
+        self, model: Sequential, data: Rows | Feed, batch_size: int | None
+    ) -> None:
+        self._model = model
+        self._data = data
+        self._batch_size = batch_size
+
+    def __str__(self) -> str:
+        """Return the shapes of the data."""
+        return str(self._data)
+
+    def __call__(self, number: int, hooks: CallbackList) -> Logs:
+        """Return the scores of the validation of this number, from 0."""
+        return self._model._evaluate(self._data, number, self._batch_size, hooks)
+
+
+class _Saved(NamedTuple):
+    """What `_train` keeps: for every piece, and the mask of the output."""
+
+    kept: list[Any]
+    mask: Array | None
+
+
+def _mask_behind(piece: Layer | Run, x: Array, mask: Array | None) -> Array | None:
+    """Return the mask of a piece's output."""
+    for layer in piece.layers if isinstance(piece, Run) else (piece,):
+        mask = layer.compute_mask(x, mask)
+    return mask
 
 
 def _pieces(layers: Sequence[Layer]) -> list[Layer | Run]:
@@ -738,7 +1231,7 @@ def load(path: str | os.PathLike[str]) -> Sequential:
     path = os.fspath(path)
     try:
         file = saving.ModelFile(path)
-        layers = [rebuild(entry, LAYERS) for entry in file.description["layers"]]
+        layers = [rebuild(entry, PARTS) for entry in file.description["layers"]]
         model = Sequential(layers)
         model._restore(file)
     except KeyError as error:
@@ -750,59 +1243,69 @@ def load(path: str | os.PathLike[str]) -> Sequential:
     return model
 
 
-class _Batches:
-    """Rows of x and y, gathered into the same memory for every batch."""
-
-    def __init__(self, x: Array, y: Array, size: int) -> None:
-        self._arrays = x, y
-        self._size = min(size, len(x))
-        self._buffers = tuple(
-            np.empty((self._size, *array.shape[1:]), array.dtype)
-            for array in self._arrays
-        )
-
-    def of_epoch(self, order: Array | None) -> Iterator[tuple[Array, ...]]:
-        """Yield batches, in this order of the rows."""
-        x, y = self._arrays
-        for first in range(0, len(x), self._size):
-            part = slice(first, first + self._size)
-            if order is None:
-                yield x[part], y[part]
-            else:
-                rows = order[part]
-                yield tuple(
-                    _gathered(array, rows, buffer)
-                    for array, buffer in zip(self._arrays, self._buffers, strict=True)
-                )
+def _given(y: Array, y_pred: Array, weight: Array | None) -> tuple[Array, ...]:
+    """Return the arguments of a loss: weights only where there are some."""
+    return (y, y_pred) if weight is None else (y, y_pred, weight)
 
 
-def _gathered(array: Array, rows: Array, buffer: Array) -> Array:
-    # np.take would copy all of an array that is not contiguous, such as a view of
-    # sliding windows, for every batch; its mode "raise" would buffer the output.
-    if array.flags.c_contiguous:
-        return array.take(rows, axis=0, out=buffer[: len(rows)], mode="clip")
-    return np.ascontiguousarray(array[rows])
-
-
-def _with_progress(callbacks: object, verbose: object) -> list[Callback]:
-    """Return the callbacks, and the one that `verbose` asks for."""
-    if not isinstance(callbacks, Iterable):
-        message = f"callbacks: got {callbacks!r}, expected a list of callbacks"
+def _weights(value: object, samples: Shape) -> Array:
+    """Return sample weights, one for every row or for every sample."""
+    expected = "expected a NumPy array of numbers"
+    if not isinstance(value, np.ndarray):
+        message = f"sample_weight: got {type(value).__name__}, {expected}"
         raise TypeError(message)
-    checked = []
-    for callback in callbacks:
-        if not isinstance(callback, Callback):
-            message = f"callbacks: got {callback!r}, expected a Callback"
-            raise TypeError(message)
-        checked.append(callback)
-    verbose = _checks.choice("verbose", verbose, ("auto", 0, 1, 2))
-    if verbose == "auto":
-        verbose = int(sys.stderr is not None and sys.stderr.isatty())
-    if verbose == 1 and not any(isinstance(c, ProgressBar) for c in checked):
-        checked.append(ProgressBar())
-    if verbose == 2:
-        checked.append(EpochLog())
-    return checked
+    if value.dtype.kind not in "biuf":
+        message = f"sample_weight: got an array of {value.dtype}, {expected}"
+        raise TypeError(message)
+    shapes = [samples[: i + 1] for i in range(len(samples)) if samples[i] is not None]
+    if value.shape not in shapes:
+        options = " or ".join(map(str, shapes))
+        message = f"sample_weight: got shape {value.shape}, expected {options}"
+        raise ValueError(message)
+    weights = value.astype(np.float64)
+    if not np.isfinite(weights).all():
+        message = "sample_weight: expected finite numbers"
+        raise ValueError(message)
+    return weights
+
+
+def _split(rows: Rows, part: float) -> tuple[Rows, Rows]:
+    """Return the rows to train on, and the last ones, to validate on."""
+    first = math.floor(len(rows) * (1 - part))
+    if not 0 < first < len(rows):
+        message = f"validation_split: {part:g} of {len(rows)} rows leaves a part empty"
+        raise ValueError(message)
+    return rows.split(first)
+
+
+def _is_pair(data: Sequence[Any]) -> bool:
+    """Return whether data are (x, y) or (x, y, weights), and not a list of batches."""
+    return len(data) in (2, 3) and not isinstance(data[0], tuple)
+
+
+def _validation_epochs(freq: object) -> Callable[[int], bool]:
+    """Return what says after which epochs, from 0, to validate."""
+    if isinstance(freq, Iterable) and not isinstance(freq, str):
+        epochs = {_checks.integer("validation_freq", epoch, 1) for epoch in freq}
+        return lambda epoch: epoch + 1 in epochs
+    every = _checks.integer("validation_freq", freq, 1)
+    return lambda epoch: (epoch + 1) % every == 0
+
+
+def _at_least_one(name: str, value: object) -> int | None:
+    return None if value is None else _checks.integer(name, value, 1)
+
+
+def _size(batch_size: object) -> int:
+    return 32 if batch_size is None else _checks.integer("batch_size", batch_size, 1)
+
+
+def _refuse(name: str, value: object) -> None:
+    if value is not None:
+        message = (
+            f"{name}: got {value!r:.80}, but an iterable brings batches as they are"
+        )
+        raise ValueError(message)
 
 
 def _checked_shape(shape: Iterable[object]) -> Shape:
@@ -812,16 +1315,10 @@ def _checked_shape(shape: Iterable[object]) -> Shape:
     )
 
 
-def _generator(entropy: Any, epoch: int) -> np.random.Generator:
-    seeds = np.random.SeedSequence(entropy, spawn_key=(_TRAINING, epoch))
-    return np.random.Generator(np.random.Philox(seeds))
-
-
-# Streams of random numbers that must not meet although their seeds may be equal.
-_INIT, _TRAINING = range(2)
-
 # Predictions go through the layers in parts whose widest output is about 64 MB.
 _MOST_ELEMENTS = 2**24
 _LEAST_ROWS = 8
+
+_NO_HOOKS = CallbackList((), None, {})
 
 _NOT_BUILT = "the model is not built: call it, fit it or build(input_shape) first"

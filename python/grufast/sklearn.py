@@ -465,7 +465,8 @@ class _Network(BaseEstimator):  # type: ignore[misc]
     def _outputs(self, x: Sequences) -> Array:
         """Return the outputs of the network (N, K) for checked sequences."""
         if isinstance(x, np.ndarray):
-            return self.model_.predict(x)
+            whole: Array = self.model_.predict(x)
+            return whole
         batches = _batches(x, len(x))
         y = np.concatenate([self.model_.predict(_batch(x, rows)) for rows in batches])
         outputs = np.empty_like(y)

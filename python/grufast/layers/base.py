@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, get_args
 
 import numpy as np
 
-from grufast import _checks
+from grufast import _checks, initializers, regularizers
 from grufast._checks import Array, Shape
 from grufast._config import Configured
+from grufast._sparse import SparseRows
 
 Initializer = Literal["keras", "torch"]
+"""Sets of first weights, by one word: as Keras makes them, or as PyTorch does."""
+
+ActivationName = Literal[
+    "linear",
+    "tanh",
+    "sigmoid",
+    "relu",
+    "hard_sigmoid",
+    "softsign",
+    "elu",
+    "gelu",
+    "swish",
+    "softplus",
+]
+"""Functions of a number; `grufast.layers.Activation` has their formulas."""
+
+FirstWeights = str | initializers.Initializer
+"""How to draw one weight: an initializer or its name."""
+
+Penalty = str | regularizers.Regularizer | None
+"""A regularizer, its name, or none."""
 
 
 class Versioned(Protocol):
@@ -63,12 +84,25 @@ class Layer(Configured, ABC):
     may be called from several threads at once; ``layer.forward(x)`` returns a context
     beside the output, for ``layer.backward(dy, context)``.
 
+    Both take a mask: a bool array (N, T) that is False where a step of a sequence is
+    padding. A layer that knows of steps leaves those out; `compute_mask` says which
+    mask its output has.
+
     A subclass brings `output_shape`, `_infer`, `_train` and `_gradients`, which trust
     their arguments: the public methods here and `grufast.Sequential` check them.
     """
 
+    dims = "..."
+    """Sizes of the input: names, and "..." for any number of them."""
+
     dtype: _checks.DType | None = None
     """Of input, output and weights; None for a layer that takes either dtype."""
+
+    vocabulary: int | None = None
+    """How many integers, from 0, the input may hold; None: it holds floats."""
+
+    supports_masking = False
+    """Whether the output has the steps of the input, so that its mask holds."""
 
     seed: int | None = None
     built = True
@@ -103,20 +137,61 @@ class Layer(Configured, ABC):
         """Return the number of parameters."""
         return sum(weight.size for weight in self.weights.values())
 
+    def size_of(self, input_shape: Shape) -> int | None:
+        """Return the `input_size` for `build`; None if the shape leaves it open."""
+        return input_shape[-1]
+
+    def weight_shapes(self, input_size: int) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the weights by name."""
+        return {}
+
+    def build_seeded(self, input_size: int, seeds: np.random.SeedSequence) -> None:
+        """Do what `build` does, with random numbers of a model's seed."""
+
+    def adopt(self, input_size: int, weights: Mapping[str, Array]) -> None:
+        """Become built, with copies of weights that have the right shapes."""
+
+    def penalties(self) -> dict[str, regularizers.Regularizer]:
+        """Return the regularizers by the names of the weights that they are for."""
+        return {}
+
+    def penalty(self) -> float:
+        """Return the sum of the penalties on the weights, which is part of the loss."""
+        terms = self.penalties()
+        return sum((terms[k](w) for k, w in self.weights.items() if k in terms), 0.0)
+
+    def penalize(self, grads: dict[str, Array]) -> float:
+        """Add the gradients of `penalty` to `grads`, and return `penalty`."""
+        total = 0.0
+        for name, regularizer in self.penalties().items():
+            gradient: Any = grads[name]
+            if isinstance(gradient, SparseRows):
+                gradient = gradient.to_dense()
+            weight = self.weights[name]
+            grads[name] = gradient + regularizer.gradient(weight)
+            total += regularizer(weight)
+        return total
+
     @abstractmethod
     def output_shape(self, input_shape: Shape) -> Shape:
         """Return the shape of the output, or raise a ValueError; None is any size."""
 
-    def __call__(self, x: Array) -> Array:
+    def compute_mask(self, x: Array, mask: Array | None = None) -> Array | None:
+        """Return the mask of the output, given an input and its mask."""
+        return mask if self.supports_masking else None
+
+    def __call__(self, x: Array, *, mask: Array | None = None) -> Array:
         """Return the output for `x`, as at inference."""
-        return self._infer(self._checked_input(x))
+        x = self._checked_input(x)
+        return self._infer(x, _checks.mask(mask, x.shape))
 
-    def forward(self, x: Array) -> tuple[Any, Context]:
+    def forward(self, x: Array, *, mask: Array | None = None) -> tuple[Any, Context]:
         """Return the output for `x`, as in training, and the context for `backward`."""
-        y, saved = self._train(self._checked_input(x), None)
-        return y, Context(self, saved)
+        x = self._checked_input(x)
+        y, saved = self._train(x, None, _checks.mask(mask, x.shape))
+        return y, Context(self, (saved, y.shape, y.dtype.name))
 
-    def backward(self, dy: Array, context: Context) -> tuple[Array, dict[str, Array]]:
+    def backward(self, dy: Array, context: Context) -> tuple[Any, dict[str, Any]]:
         """Return the gradients for x and for the weights, given the output's.
 
         Parameters
@@ -129,22 +204,23 @@ class Layer(Configured, ABC):
         Returns
         -------
         dx : ndarray
-            Gradient of the loss for x.
+            Gradient of the loss for x; None where x holds integers.
         grads : dict of str to ndarray
-            Gradients for `weights`, under the same names.
+            Gradients for `weights`, under the same names; that of an `Embedding` is
+            the rows that are not zero, as `grufast.optimizers` takes them.
         """
-        saved = context_of(self, context)
-        dy = self._checked_gradient(dy, saved)
+        saved, shape, dtype = context_of(self, context)
+        dy = _checks.like("dy", dy, dtype, shape)
         context._saved = None
-        dx, grads = self._gradients(dy, saved, True)
-        assert dx is not None
-        return dx, grads
+        return self._gradients(dy, saved, True)
 
     @abstractmethod
-    def _infer(self, x: Array) -> Array: ...
+    def _infer(self, x: Array, mask: Array | None = None) -> Array: ...
 
     @abstractmethod
-    def _train(self, x: Array, rng: np.random.Generator | None) -> tuple[Array, Any]:
+    def _train(
+        self, x: Array, rng: np.random.Generator | None, mask: Array | None = None
+    ) -> tuple[Array, Any]:
         """Return the output and what `_gradients` needs.
 
         `rng` is where random numbers come from; None: from the layer's own seed.
@@ -155,11 +231,8 @@ class Layer(Configured, ABC):
         self, dy: Array, saved: Any, need_dx: bool
     ) -> tuple[Array | None, dict[str, Array]]: ...
 
-    @abstractmethod
-    def _checked_input(self, x: object) -> Array: ...
-
-    @abstractmethod
-    def _checked_gradient(self, dy: object, saved: Any) -> Array: ...
+    def _checked_input(self, x: object) -> Array:
+        return _checks.array("x", x, self.dtype, self.dims)
 
 
 class WeightedLayer(Layer):
@@ -168,6 +241,10 @@ class WeightedLayer(Layer):
     dtype: _checks.DType
     input_size: int | None
     """Last dimension of the input; None until the layer is built."""
+
+    roles: ClassVar[Mapping[str, str]] = {}
+    """Which arguments each weight follows: "kernel" stands for `kernel_initializer` and
+    `kernel_regularizer`."""
 
     def __init__(self, dtype: object, initializer: object, seed: object) -> None:
         self.dtype = _checks.dtype(dtype)
@@ -192,8 +269,32 @@ class WeightedLayer(Layer):
         self, input_size: int, rng: np.random.Generator
     ) -> dict[str, Array]: ...
 
-    @abstractmethod
-    def _make_native(self, input_size: int) -> Any: ...
+    def _initial(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        rng: np.random.Generator,
+        fan: int | None = None,
+    ) -> Array:
+        """Return the first weight of a name, as the arguments of its role say.
+
+        `fan` is what PyTorch's rule divides by.
+        """
+        argument = f"{self.roles[name]}_initializer"
+        given = getattr(self, argument) or _SETS[self.initializer][self.roles[name]]
+        weight = initializers.get(given)(shape, rng, fan)
+        return _checks.like(argument, weight, "float64", shape)
+
+    def penalties(self) -> dict[str, regularizers.Regularizer]:
+        """Return the regularizers by the names of the weights that they are for."""
+        found = {
+            name: regularizers.get(getattr(self, f"{role}_regularizer"))
+            for name, role in self.roles.items()
+        }
+        return {name: r for name, r in found.items() if r is not None}
+
+    def _make_native(self, input_size: int) -> Any:
+        """Return what `_packed` returns, before it has weights."""
 
     @property
     def built(self) -> bool:  # type: ignore[override]
@@ -266,6 +367,11 @@ class WeightedLayer(Layer):
             raise ValueError(message)
         return self.input_size
 
+    def _check_shape(self, input_shape: Shape) -> None:
+        """Hold the shape of an input to `dims`, C being the layer's input size."""
+        sizes = {} if self.input_size is None else {"C": self.input_size}
+        _checks.shape("x", input_shape, self.dims, **sizes)
+
     def _packed(self) -> Any:
         """Return the native object, with the weights of now."""
         if self._packed_version != self._version:
@@ -278,6 +384,9 @@ class WeightedLayer(Layer):
 
     def _pack(self) -> None:
         self._native.pack(**self._weights)
+
+    def _checked_input(self, x: object) -> Array:
+        return self._checked_array("x", x, self.dims)
 
     def _checked_array(self, name: str, value: object, dims: str) -> Array:
         """Check an input whose last dimension C is the layer's input size."""
@@ -300,14 +409,38 @@ def _restored(
     return layer
 
 
-def uniform(
-    rng: np.random.Generator, limit: float, shapes: Mapping[str, tuple[int, ...]]
-) -> dict[str, Array]:
-    """Return first weights, uniform within +-limit."""
-    return {name: rng.uniform(-limit, limit, dims) for name, dims in shapes.items()}
+def checked_activation(name: str, value: object) -> ActivationName:
+    """Return the name of an activation."""
+    allowed = get_args(ActivationName)
+    activation: ActivationName = _checks.choice(name, value, allowed)
+    return activation
 
 
-def glorot(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    """Return a first weight as Glorot and Bengio 2010 make it, uniformly."""
-    limit = math.sqrt(6 / sum(shape))
-    return rng.uniform(-limit, limit, shape)
+def checked_initializer(name: str, value: Any) -> FirstWeights | None:
+    """Return an argument that chooses first weights; None: what `initializer` says."""
+    if value is not None:
+        initializers.get(value, name)
+    return value  # type: ignore[no-any-return]
+
+
+def checked_regularizer(name: str, value: Any) -> Penalty:
+    """Return an argument that chooses a penalty."""
+    regularizers.get(value, name)
+    return value  # type: ignore[no-any-return]
+
+
+_SETS: dict[Initializer, dict[str, FirstWeights]] = {
+    "keras": {
+        "kernel": "glorot_uniform",
+        "recurrent": "orthogonal",
+        "bias": "zeros",
+        "embeddings": "uniform",
+    },
+    "torch": {
+        "kernel": "torch_uniform",
+        "recurrent": "torch_uniform",
+        "bias": "torch_uniform",
+        "embeddings": initializers.RandomNormal(0, 1),
+    },
+}
+"""First weights by role, as each of the libraries makes them."""

@@ -1,17 +1,30 @@
-"""Layers without time: fully connected, dropout, flattening."""
+"""Layers without a state: what they do to a step does not depend on other steps."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 
 from grufast import _checks, _core
 from grufast._checks import Array, Shape
-from grufast.layers.base import Initializer, Layer, WeightedLayer, glorot, uniform
+from grufast._sparse import SparseRows
+from grufast.layers.base import (
+    ActivationName,
+    FirstWeights,
+    Initializer,
+    Layer,
+    Penalty,
+    WeightedLayer,
+    checked_activation,
+    checked_initializer,
+    checked_regularizer,
+)
 
-Activation = Literal["linear", "tanh", "sigmoid", "relu"]
+# NaN and infinities pass through as silently as in native code.
+quiet = np.errstate(all="ignore")
 
 
 class Dense(WeightedLayer):
@@ -21,8 +34,13 @@ class Dense(WeightedLayer):
     ----------
     units : int
         Last dimension of the output.
-    activation : {"linear", "tanh", "sigmoid", "relu"}
-        Applied to every element.
+    activation : str
+        Applied to every element: one of the names that `Activation` lists.
+    kernel_initializer, bias_initializer : str or Initializer, optional
+        First ``weight`` and ``bias``, see `grufast.initializers`; without them, what
+        `initializer` says.
+    kernel_regularizer, bias_regularizer : {"l1", "l2"} or Regularizer, optional
+        Penalties on ``weight`` and ``bias``, see `grufast.regularizers`.
     dtype : {"float32", "float64"}
         Of input, output and weights.
     initializer : {"keras", "torch"}
@@ -55,25 +73,42 @@ class Dense(WeightedLayer):
     (4, 10, 2)
     """
 
+    dims = "N ... C"
+    supports_masking = True
+    roles: ClassVar[Mapping[str, str]] = {"weight": "kernel", "bias": "bias"}
+
     def __init__(
         self,
         units: int,
-        activation: Activation = "linear",
+        activation: ActivationName = "linear",
         *,
+        kernel_initializer: FirstWeights | None = None,
+        bias_initializer: FirstWeights | None = None,
+        kernel_regularizer: Penalty = None,
+        bias_regularizer: Penalty = None,
         dtype: str = "float32",
         initializer: Initializer = "keras",
         seed: int | None = None,
     ) -> None:
         self.units = _checks.integer("units", units, 1)
-        self.activation: Activation = _checks.choice(
-            "activation", activation, ("linear", "tanh", "sigmoid", "relu")
+        self.activation = checked_activation("activation", activation)
+        self.kernel_initializer = checked_initializer(
+            "kernel_initializer", kernel_initializer
+        )
+        self.bias_initializer = checked_initializer(
+            "bias_initializer", bias_initializer
+        )
+        self.kernel_regularizer = checked_regularizer(
+            "kernel_regularizer", kernel_regularizer
+        )
+        self.bias_regularizer = checked_regularizer(
+            "bias_regularizer", bias_regularizer
         )
         super().__init__(dtype, initializer, seed)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         """Return (N, ..., units) for an input of shape (N, ..., C)."""
-        sizes = {} if self.input_size is None else {"C": self.input_size}
-        _checks.shape("x", input_shape, "N ... C", **sizes)
+        self._check_shape(input_shape)
         return (*input_shape[:-1], self.units)
 
     def weight_shapes(self, input_size: int) -> dict[str, tuple[int, ...]]:
@@ -83,37 +118,143 @@ class Dense(WeightedLayer):
     def _initial_weights(
         self, input_size: int, rng: np.random.Generator
     ) -> dict[str, Array]:
-        shapes = self.weight_shapes(input_size)
-        if self.initializer == "torch":
-            return uniform(rng, 1 / math.sqrt(input_size), shapes)
-        weight = glorot(rng, shapes["weight"])
-        return {"weight": weight, "bias": np.zeros(shapes["bias"])}
+        return {
+            name: self._initial(name, shape, rng, fan=input_size)
+            for name, shape in self.weight_shapes(input_size).items()
+        }
 
     def _make_native(self, input_size: int) -> _core.Dense:
         return _core.Dense(input_size, self.units, self.dtype, self.activation)
 
-    def _infer(self, x: Array) -> Array:
+    def _infer(self, x: Array, mask: Array | None = None) -> Array:
         y: Array = self._packed().forward(_rows(x))
         return y.reshape(*x.shape[:-1], self.units)
 
-    def _train(self, x: Array, rng: np.random.Generator | None) -> tuple[Array, Any]:
+    def _train(
+        self, x: Array, rng: np.random.Generator | None, mask: Array | None = None
+    ) -> tuple[Array, Any]:
         rows = _rows(x)
-        y: Array = self._packed().forward(rows)
-        return y.reshape(*x.shape[:-1], self.units), (x.shape, rows, y)
+        y, kept = self._packed().train(rows)
+        return y.reshape(*x.shape[:-1], self.units), (x.shape, rows, kept)
 
     def _gradients(
         self, dy: Array, saved: Any, need_dx: bool
     ) -> tuple[Array | None, dict[str, Array]]:
-        shape, rows, y = saved
-        dx, dweight, dbias = self._packed().backward(rows, y, _rows(dy), need_dx)
+        shape, rows, kept = saved
+        dy = np.ascontiguousarray(_rows(dy))
+        dx, dweight, dbias = self._packed().backward(rows, kept, dy, need_dx)
         grads = {"weight": dweight, "bias": dbias}
         return (dx.reshape(shape) if need_dx else None), grads
 
-    def _checked_input(self, x: object) -> Array:
-        return self._checked_array("x", x, "N ... C")
 
-    def _checked_gradient(self, dy: object, saved: Any) -> Array:
-        return _checks.like("dy", dy, self.dtype, (*saved[0][:-1], self.units))
+class Activation(Layer):
+    """A function applied to every element.
+
+    The names are the field's:
+
+    ================  ==================================================================
+    ``linear``        x
+    ``tanh``          tanh(x)
+    ``sigmoid``       1 / (1 + exp(-x))
+    ``relu``          max(x, 0)
+    ``hard_sigmoid``  min(max(x + 3, 0), 6) / 6
+    ``softsign``      x / (1 + abs(x))
+    ``elu``           x where x > 0, else exp(x) - 1
+    ``gelu``          0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x³))): what PyTorch and
+                      Keras have under ``approximate``, not the form with erf
+    ``swish``         x / (1 + exp(-x)), PyTorch's ``silu``
+    ``softplus``      log(1 + exp(x))
+    ================  ==================================================================
+
+    Parameters
+    ----------
+    activation : str
+        One of these names.
+
+    Examples
+    --------
+    >>> import grufast as gf
+    >>> import numpy as np
+    >>> gf.layers.Activation("relu")(np.array([-1.0, 2.0]))
+    array([0., 2.])
+    """
+
+    supports_masking = True
+
+    def __init__(self, activation: ActivationName) -> None:
+        self.activation = checked_activation("activation", activation)
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        """Return the shape of the input."""
+        return input_shape
+
+    def _infer(self, x: Array, mask: Array | None = None) -> Array:
+        return self._train(x, None)[0]
+
+    def _train(
+        self, x: Array, rng: np.random.Generator | None, mask: Array | None = None
+    ) -> tuple[Array, Any]:
+        y, kept = _core.activate(self.activation, _flat(x))
+        return y.reshape(x.shape), kept
+
+    def _gradients(
+        self, dy: Array, saved: Any, need_dx: bool
+    ) -> tuple[Array | None, dict[str, Array]]:
+        dx = _core.activate_backward(self.activation, saved, _flat(dy))
+        return dx.reshape(dy.shape), {}
+
+
+class Softmax(Layer):
+    """Positive numbers that sum to 1: ``exp(x)`` divided by its sum along an axis.
+
+    Parameters
+    ----------
+    axis : int
+        Along which the sum is 1.
+
+    Examples
+    --------
+    >>> import grufast as gf
+    >>> import numpy as np
+    >>> gf.layers.Softmax()(np.log([[1.0, 3.0]])).round(6)
+    array([[0.25, 0.75]])
+    """
+
+    supports_masking = True
+
+    def __init__(self, axis: int = -1) -> None:
+        self.axis = _checks.integer("axis", axis, -_MOST_DIMENSIONS)
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        """Return the shape of the input."""
+        if not -len(input_shape) <= self.axis < len(input_shape):
+            message = f"x: got shape {input_shape}, expected one with axis {self.axis}"
+            raise ValueError(message)
+        return input_shape
+
+    @quiet
+    def _infer(self, x: Array, mask: Array | None = None) -> Array:
+        highest = x.max(axis=self.axis, keepdims=True, initial=-np.inf)
+        y: Array = np.exp(x - highest)
+        y /= y.sum(axis=self.axis, keepdims=True)
+        return y
+
+    def _train(
+        self, x: Array, rng: np.random.Generator | None, mask: Array | None = None
+    ) -> tuple[Array, Any]:
+        y = self._infer(x)
+        return y, y
+
+    def _gradients(
+        self, dy: Array, saved: Any, need_dx: bool
+    ) -> tuple[Array | None, dict[str, Array]]:
+        mean = (dy * saved).sum(axis=self.axis, keepdims=True)
+        return saved * (dy - mean), {}
+
+    def _checked_input(self, x: object) -> Array:
+        x = super()._checked_input(x)
+        self.output_shape(x.shape)
+        return x
 
 
 class Dropout(Layer):
@@ -141,6 +282,8 @@ class Dropout(Layer):
     [0.0, 2.0]
     """
 
+    supports_masking = True
+
     def __init__(self, rate: float, *, seed: int | None = None) -> None:
         self.rate = _checks.real("rate", rate, 0, 1)
         self.seed = _checks.seed(seed)
@@ -150,63 +293,252 @@ class Dropout(Layer):
         """Return the shape of the input."""
         return input_shape
 
-    def _infer(self, x: Array) -> Array:
+    def _infer(self, x: Array, mask: Array | None = None) -> Array:
         return x
 
-    def _train(self, x: Array, rng: np.random.Generator | None) -> tuple[Array, Any]:
+    def _train(
+        self, x: Array, rng: np.random.Generator | None, mask: Array | None = None
+    ) -> tuple[Array, Any]:
         draws = (rng or self._rng).random(x.shape, np.float32)
         scale = x.dtype.type(1 / (1 - self.rate))
-        mask = np.multiply(draws >= self.rate, scale, dtype=x.dtype)
-        return x * mask, mask
+        kept = np.multiply(draws >= self.rate, scale, dtype=x.dtype)
+        return x * kept, kept
 
     def _gradients(
         self, dy: Array, saved: Any, need_dx: bool
     ) -> tuple[Array | None, dict[str, Array]]:
         return dy * saved, {}
 
-    def _checked_input(self, x: object) -> Array:
-        return _checks.array("x", x, None, "...")
 
-    def _checked_gradient(self, dy: object, saved: Any) -> Array:
-        return _checks.like("dy", dy, saved.dtype.name, saved.shape)
+class LayerNormalization(WeightedLayer):
+    """Mean 0 and variance 1 for every row, then a gain and an offset: Ba et al. 2016.
 
+    ``gamma * (x - mean) / sqrt(variance + epsilon) + beta``, mean and variance being
+    those of the last dimension.
 
-class Flatten(Layer):
-    """Makes each row of the batch one-dimensional: (N, T, C) becomes (N, T * C).
+    Parameters
+    ----------
+    epsilon : float
+        Added to the variance; above 0. PyTorch's is 1e-5.
+    dtype : {"float32", "float64"}
+        Of input, output and weights.
+
+    Attributes
+    ----------
+    weights : dict of str to ndarray
+        ``gamma`` (C,), first 1, and ``beta`` (C,), first 0. Read-only.
 
     Examples
     --------
     >>> import grufast as gf
     >>> import numpy as np
-    >>> gf.layers.Flatten()(np.ones((4, 10, 3), np.float32)).shape
-    (4, 30)
+    >>> layer = gf.layers.LayerNormalization(dtype="float64")
+    >>> layer(np.array([[1.0, 2.0, 3.0]])).round(3)
+    array([[-1.224,  0.   ,  1.224]])
     """
 
+    dims = "N ... C"
+    supports_masking = True
+
+    def __init__(self, epsilon: float = 1e-3, *, dtype: str = "float32") -> None:
+        self.epsilon = _checks.real("epsilon", epsilon)
+        if not self.epsilon:
+            message = f"epsilon: got {epsilon!r}, expected a number above 0"
+            raise ValueError(message)
+        super().__init__(dtype, "keras", None)
+
     def output_shape(self, input_shape: Shape) -> Shape:
-        """Return (N, all other sizes multiplied)."""
-        _checks.shape("x", input_shape, "N ...")
-        inner = [size for size in input_shape[1:] if size is not None]
-        known = len(inner) == len(input_shape) - 1
-        return input_shape[0], math.prod(inner) if known else None
+        """Return the shape of the input."""
+        self._check_shape(input_shape)
+        return input_shape
 
-    def _infer(self, x: Array) -> Array:
-        return x.reshape(x.shape[0], math.prod(x.shape[1:]))
+    def weight_shapes(self, input_size: int) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the weights by name."""
+        return {"gamma": (input_size,), "beta": (input_size,)}
 
-    def _train(self, x: Array, rng: np.random.Generator | None) -> tuple[Array, Any]:
-        return self._infer(x), (x.shape, x.dtype.name)
+    def _initial_weights(
+        self, input_size: int, rng: np.random.Generator
+    ) -> dict[str, Array]:
+        return {"gamma": np.ones(input_size), "beta": np.zeros(input_size)}
+
+    def _infer(self, x: Array, mask: Array | None = None) -> Array:
+        return self._train(x, None)[0]
+
+    @quiet
+    def _train(
+        self, x: Array, rng: np.random.Generator | None, mask: Array | None = None
+    ) -> tuple[Array, Any]:
+        centred = x - x.mean(axis=-1, keepdims=True)
+        variance = np.square(centred).mean(axis=-1, keepdims=True)
+        scale = 1 / np.sqrt(variance + self.epsilon)
+        normal = centred * scale
+        return normal * self._weights["gamma"] + self._weights["beta"], (normal, scale)
 
     def _gradients(
         self, dy: Array, saved: Any, need_dx: bool
     ) -> tuple[Array | None, dict[str, Array]]:
-        return dy.reshape(saved[0]), {}
+        normal, scale = saved
+        dnormal = dy * self._weights["gamma"]
+        along = (dnormal * normal).mean(axis=-1, keepdims=True)
+        dx = scale * (dnormal - dnormal.mean(axis=-1, keepdims=True) - normal * along)
+        grads = {
+            name: _rows(d).sum(axis=0, dtype=np.float64).astype(self.dtype)
+            for name, d in (("gamma", dy * normal), ("beta", dy))
+        }
+        return dx, grads
+
+
+class Embedding(WeightedLayer):
+    """A vector for each of so many integers: row x of ``weight``.
+
+    As the first layer of a model it makes the model's input integers. The gradient for
+    ``weight`` is kept as the rows that were looked up, so that a step costs what the
+    batch holds and not what the vocabulary does.
+
+    Parameters
+    ----------
+    input_dim : int
+        Size V of the vocabulary: the input holds integers from 0 to V - 1.
+    output_dim : int
+        Size D of the vectors.
+    mask_zero : bool
+        Whether 0 is padding: `compute_mask` is then ``x != 0``, and the input (N, T).
+        A 0 has its row of ``weight`` all the same.
+    embeddings_initializer : str or Initializer, optional
+        First ``weight``, see `grufast.initializers`; without it, what `initializer`
+        says.
+    embeddings_regularizer : {"l1", "l2"} or Regularizer, optional
+        Penalty on ``weight``, see `grufast.regularizers`; its gradient is a whole
+        array.
+    dtype : {"float32", "float64"}
+        Of output and weight.
+    initializer : {"keras", "torch"}
+        First weights as Keras makes them (uniform within 0.05) or as PyTorch does
+        (standard normal).
+    seed : int, optional
+        Of the first weights: same seed, same bits.
+
+    Attributes
+    ----------
+    weights : dict of str to ndarray
+        ``weight`` (V, D): that of `torch.nn.Embedding`. Read-only.
+
+    Raises
+    ------
+    TypeError
+        If the input is not an ndarray of int32 or int64.
+    ValueError
+        If it holds a number that is not in [0, V).
+
+    Examples
+    --------
+    >>> import grufast as gf
+    >>> import numpy as np
+    >>> layer = gf.layers.Embedding(1000, 8, mask_zero=True, seed=0)
+    >>> x = np.array([[3, 7, 7], [5, 0, 0]])
+    >>> y, context = layer.forward(x)
+    >>> y.shape
+    (2, 3, 8)
+    >>> layer.compute_mask(x)
+    array([[ True,  True,  True],
+           [ True, False, False]])
+    >>> _, grads = layer.backward(np.ones_like(y), context)
+    >>> grads["weight"].indices
+    array([0, 3, 5, 7])
+    """
+
+    roles: ClassVar[Mapping[str, str]] = {"weight": "embeddings"}
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        *,
+        mask_zero: bool = False,
+        embeddings_initializer: FirstWeights | None = None,
+        embeddings_regularizer: Penalty = None,
+        dtype: str = "float32",
+        initializer: Initializer = "keras",
+        seed: int | None = None,
+    ) -> None:
+        self.input_dim = self.vocabulary = _checks.integer("input_dim", input_dim, 1)
+        self.output_dim = _checks.integer("output_dim", output_dim, 1)
+        self.mask_zero = _checks.flag("mask_zero", mask_zero)
+        self.embeddings_initializer = checked_initializer(
+            "embeddings_initializer", embeddings_initializer
+        )
+        self.embeddings_regularizer = checked_regularizer(
+            "embeddings_regularizer", embeddings_regularizer
+        )
+        self.dims = "N T" if mask_zero else "..."
+        super().__init__(dtype, initializer, seed)
+
+    def size_of(self, input_shape: Shape) -> int:
+        """Return `input_dim`: the weights do not depend on the input's shape."""
+        return self.input_dim
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        """Return the shape of the input, and D behind it."""
+        _checks.shape("x", input_shape, self.dims)
+        return (*input_shape, self.output_dim)
+
+    def compute_mask(self, x: Array, mask: Array | None = None) -> Array | None:
+        """Return where the input is not 0, with `mask_zero`; else None."""
+        if not self.mask_zero:
+            return None
+        own: Array = x != 0
+        return own if mask is None else own & mask
+
+    def weight_shapes(self, input_size: int) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the weights by name."""
+        return {"weight": (self.input_dim, self.output_dim)}
+
+    def _initial_weights(
+        self, input_size: int, rng: np.random.Generator
+    ) -> dict[str, Array]:
+        # Each integer is an input: here it is (inputs, outputs).
+        shape = (self.output_dim, self.input_dim)
+        return {"weight": self._initial("weight", shape, rng, fan=self.input_dim).T}
+
+    def _infer(self, x: Array, mask: Array | None = None) -> Array:
+        return self._weights["weight"][x]
+
+    def _train(
+        self, x: Array, rng: np.random.Generator | None, mask: Array | None = None
+    ) -> tuple[Array, Any]:
+        return self._infer(x), x
+
+    def _gradients(
+        self, dy: Array, saved: Any, need_dx: bool
+    ) -> tuple[Array | None, dict[str, Any]]:
+        indices, rows = _summed(saved.reshape(-1), _rows(dy))
+        shape = self.input_dim, self.output_dim
+        return None, {"weight": SparseRows(indices, rows, shape)}
 
     def _checked_input(self, x: object) -> Array:
-        return _checks.array("x", x, None, "N ...")
+        x = _checks.integers("x", x, self.dims, self.input_dim)
+        if not self.built:
+            self.build(self.input_dim)
+        return x
 
-    def _checked_gradient(self, dy: object, saved: Any) -> Array:
-        shape, dtype = saved
-        return _checks.like("dy", dy, dtype, (shape[0], math.prod(shape[1:])))
+
+def _summed(indices: Array, rows: Array) -> tuple[Array, Array]:
+    """Return the indices, each once and ascending, and the sums of their rows."""
+    order = np.argsort(indices, kind="stable")
+    ascending = indices[order].astype(np.int64)
+    first = np.flatnonzero(np.diff(ascending, prepend=-1))
+    if not len(first):
+        return ascending, rows
+    return ascending[first], np.add.reduceat(rows[order], first, axis=0)
+
+
+def _flat(x: Array) -> Array:
+    return np.ascontiguousarray(x).reshape(-1)
 
 
 def _rows(x: Array) -> Array:
     return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+
+
+# As NumPy has it.
+_MOST_DIMENSIONS = 64

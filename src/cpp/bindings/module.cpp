@@ -2,16 +2,16 @@
 // pointers, release the GIL, one engine call.
 #include <pybind11/stl.h>
 
-#include <cmath>
 #include <memory>
 #include <optional>
 
+#include "../engine/activations.hpp"
 #include "../engine/dense.hpp"
 #include "../engine/dispatch.hpp"
-#include "../engine/optimizers.hpp"
 #include "../engine/stack.hpp"
 #include "arrays.hpp"
 #include "losses.hpp"
+#include "optimizers.hpp"
 #include "stream.hpp"
 
 namespace grufast {
@@ -21,7 +21,9 @@ namespace {
 constexpr Index kMaxSize = Index{1} << 24;
 
 constexpr const char* kDtypes[] = {"float32", "float64"};
-constexpr const char* kActivations[] = {"linear", "tanh", "sigmoid", "relu"};  // as Activation
+constexpr const char* kActivations[] = {"linear",   "tanh", "sigmoid", "relu",  "hard_sigmoid",
+                                        "softsign", "elu",  "gelu",    "swish", "softplus"};
+static_assert(sizeof kActivations / sizeof *kActivations == kActivationCount);
 
 template <std::size_t N>
 int find_name(const char* const (&names)[N], const std::string& name, const char* argument) {
@@ -53,31 +55,105 @@ Sequence<const T> sequence(const py::array& a) {
 
 constexpr const char* kKeeps[] = {"nothing", "states", "gates"};  // as Keep
 
+// What a call runs and what happens to its states; all None: everything, nothing.
+struct Options {
+    py::object lengths = py::none(), mask = py::none(), resets = py::none();
+    bool repeat = false;
+    py::object recurrent_masks = py::none();  // of each direction, [N][H] or None
+    // Of each direction, or None: (rates of its states, whether they are random, seed).
+    py::object zones = py::none();
+};
+
+const bool* flags(const py::object& object, const char* name, Index rows, Index steps,
+                  std::vector<py::array>& keep) {
+    if (object.is_none()) return nullptr;
+    const bool fits = py::isinstance<py::array_t<bool>>(object);
+    if (!fits) throw py::type_error(std::string(name) + ": expected an ndarray of bool");
+    keep.push_back(py::reinterpret_borrow<py::array>(object));
+    const std::vector<Index> got = shape_of(keep.back()), expected = {rows, steps};
+    if (got != expected || !(keep.back().flags() & py::array::c_style)) {
+        throw py::value_error(std::string(name) + ": got shape " + shape_text(got) +
+                              ", expected C-contiguous " + shape_text(expected));
+    }
+    return static_cast<const bool*>(keep.back().data());
+}
+
+Selection selection(const Options& o, Index rows, Index steps, bool plain) {
+    if (plain && o.lengths.is_none() && o.mask.is_none() && o.resets.is_none()) {
+        return Selection(steps);
+    }
+    std::vector<py::array> keep;
+    const bool* mask = flags(o.mask, "mask", rows, steps, keep);
+    const bool* resets = flags(o.resets, "resets", rows, steps, keep);
+    std::vector<Index> lengths;
+    if (!o.lengths.is_none()) {
+        if (mask) throw py::value_error("lengths: expected None beside a mask");
+        lengths = py::cast<std::vector<Index>>(o.lengths);
+        bool fits = static_cast<Index>(lengths.size()) == rows;
+        for (const Index n : lengths) fits = fits && 0 <= n && n <= steps;
+        if (!fits) {
+            throw py::value_error("lengths: expected " + std::to_string(rows) +
+                                  " integers from 0 to " + std::to_string(steps));
+        }
+    }
+    return Selection(rows, steps, mask, lengths.empty() ? nullptr : lengths.data(), resets);
+}
+
 // Layers on top of each other; the arrays of their directions come in one list, first layer
 // first.
 template <class T>
 class StackCalls {
   public:
-    explicit StackCalls(std::vector<typename Stack<T>::Level> levels)
-        : stack_(std::move(levels)) {}
+    StackCalls(std::vector<typename Stack<T>::Level> levels, std::vector<bool> backwards)
+        : stack_(std::move(levels), std::move(backwards)) {}
 
-    // -> y or None, [h_n, ...]
+    // -> y or None, the last states
     std::pair<py::object, std::vector<py::array_t<T>>> forward(
-        const py::object& x_object, const std::vector<py::object>& h0_objects, bool sequences,
-        Keep keep, Workspace& workspace) const {
+        const py::object& x_object, const std::vector<py::object>& first_objects,
+        bool sequences, Keep keep, Workspace& workspace, const Options& options) const {
         const py::array x = checked<T>(x_object, "x", {-1, -1, input_size()});
         const Index B = x.shape(0), steps = x.shape(1);
         typename Stack<T>::Forward f{};
+        const bool plain = options.recurrent_masks.is_none() && options.zones.is_none();
+        f.selection = selection(options, B, steps, plain);
+        f.fill = options.repeat ? Fill::kRepeat : Fill::kZero;
+        std::vector<py::array> masks;
+        std::size_t direction = 0;
         f.batch = B;
         f.steps = steps;
         f.x = sequence<T>(x);
-        std::vector<py::array> h0;
-        std::vector<py::array_t<T>> h_n;
-        each([&](std::size_t i, const Recurrent<T>& layer) {
+        std::vector<py::array> first;
+        std::vector<py::array_t<T>> all_last;
+        auto object = first_objects.begin();
+        each([&](const Recurrent<T>& layer) {
             const Index H = layer.hidden_size();
-            f.h0.push_back(optional(h0_objects[i], "h0", {B, H}, h0));
-            h_n.push_back(new_array<T>({B, H}));
-            f.h_n.push_back(h_n.back().mutable_data());
+            FirstStates<T> given{};
+            LastStates<T> last{};
+            for (int s = 0; s < layer.info().states; ++s) {
+                given.of[s] = optional(*object++, "h0", {B, H}, first);
+                all_last.push_back(new_array<T>({B, H}));
+                last.of[s] = all_last.back().mutable_data();
+            }
+            f.first.push_back(given);
+            f.last.push_back(last);
+            Regular regular{};
+            f.recurrent_mask.push_back(nullptr);
+            if (!options.recurrent_masks.is_none()) {
+                const py::object mask = py::cast<py::list>(options.recurrent_masks)[direction];
+                f.recurrent_mask.back() = optional(mask, "recurrent_mask", {B, H}, masks);
+                regular.masked = f.recurrent_mask.back() != nullptr;
+            }
+            if (!options.zones.is_none()) {
+                set_zone(py::cast<py::list>(options.zones)[direction], layer.info(), regular);
+            }
+            const bool special =
+                regular.masked || regular.zone_rate[0] > 0 || regular.zone_rate[1] > 0;
+            if (special && !layer.info().separate) {
+                throw py::value_error(std::string("cell: ") + layer.info().name +
+                                      " takes neither recurrent masks nor zones");
+            }
+            f.regular.push_back(regular);
+            ++direction;
         });
         py::object y = py::none();
         if (sequences) {
@@ -90,13 +166,13 @@ class StackCalls {
             py::gil_scoped_release nogil;
             stack_.forward(f, keep, workspace);
         }
-        return {std::move(y), std::move(h_n)};
+        return {std::move(y), std::move(all_last)};
     }
 
-    // -> dx or None, [dh0, dweight_ih, dweight_hh, dbias_ih, dbias_hh, ...]
+    // -> dx or None, [dh0, ..., dweight_ih, dweight_hh, dbias_ih, dbias_hh, dparameters, ...]
     std::pair<py::object, std::vector<py::array_t<T>>> backward(
         Workspace& workspace, const py::object& x_object, const py::object& dy_object,
-        const std::vector<py::object>& dh_n_objects, bool need_dx) const {
+        const std::vector<py::object>& dlast_objects, bool need_dx) const {
         const Index C = input_size();
         const py::array x = checked<T>(x_object, "x", {-1, -1, C});
         const Index B = x.shape(0), steps = x.shape(1);
@@ -109,21 +185,28 @@ class StackCalls {
             dy = checked<T>(dy_object, "dy", {B, steps, output_size()});
             b.dy = sequence<T>(*dy);
         }
-        std::vector<py::array> dh_n;
+        std::vector<py::array> dlast;
         std::vector<py::array_t<T>> grads;
-        each([&](std::size_t i, const Recurrent<T>& layer) {
-            const Index H = layer.hidden_size(), rows = layer.info().gates * H;
-            b.dh_n.push_back(optional(dh_n_objects[i], "dh_n", {B, H}, dh_n));
+        auto object = dlast_objects.begin();
+        each([&](const Recurrent<T>& layer) {
+            const CellInfo& cell = layer.info();
+            const Index H = layer.hidden_size();
             const auto add = [&](const std::vector<Index>& shape) {
                 grads.push_back(new_array<T>(shape));
                 return grads.back().mutable_data();
             };
+            FirstStates<T> given{};
             typename Stack<T>::Gradients g{};
-            g.h0 = add({B, H});
-            g.weight_ih = add({rows, layer.input_size()});
-            g.weight_hh = add({rows, H});
-            g.bias_ih = add({rows});
-            g.bias_hh = add({rows});
+            for (int s = 0; s < cell.states; ++s) {
+                given.of[s] = optional(*object++, "dh_n", {B, H}, dlast);
+                g.first.of[s] = add({B, H});
+            }
+            g.weights.weight_ih = add({cell.ih_blocks * H, layer.input_size()});
+            g.weights.weight_hh = add({cell.hh_blocks * H, H});
+            g.weights.bias_ih = add({cell.ih_blocks * H});
+            g.weights.bias_hh = add({cell.hh_blocks * H});
+            if (cell.parameters > 0) g.weights.parameters = add({cell.parameters * H});
+            b.dlast.push_back(given);
             b.grads.push_back(g);
         });
         py::object dx = py::none();
@@ -139,14 +222,35 @@ class StackCalls {
         return {std::move(dx), std::move(grads)};
     }
 
-    std::size_t directions() const { return stack_.directions(); }
+    // States of all directions.
+    std::size_t states() const {
+        int sum = 0;
+        each([&](const Recurrent<T>& layer) { sum += layer.info().states; });
+        return static_cast<std::size_t>(sum);
+    }
 
   private:
+    static void set_zone(const py::object& object, const CellInfo& cell, Regular& regular) {
+        if (object.is_none()) return;
+        const auto [rates, random, seed] =
+            py::cast<std::tuple<std::vector<double>, bool, unsigned>>(object);
+        if (static_cast<int>(rates.size()) != cell.states) {
+            throw py::value_error("zones: expected a rate for each state");
+        }
+        for (int s = 0; s < cell.states; ++s) {
+            const double rate = rates[static_cast<std::size_t>(s)];
+            if (!(rate >= 0 && rate <= 1)) {
+                throw py::value_error("zones: expected rates from 0 to 1");
+            }
+            regular.zone_rate[s] = rate;
+        }
+        regular.zone_random = random;
+        regular.zone_seed = seed;
+    }
     template <class F>
     void each(const F& f) const {
-        std::size_t i = 0;
         for (const auto& level : stack_.levels()) {
-            for (const auto& layer : level) f(i++, *layer);
+            for (const auto& layer : level) f(*layer);
         }
     }
     Index input_size() const { return stack_.levels().front()[0]->input_size(); }
@@ -170,7 +274,7 @@ class PyRecurrent {
   public:
     virtual ~PyRecurrent() = default;
     virtual void pack(py::object weight_ih, py::object weight_hh, py::object bias_ih,
-                      py::object bias_hh) = 0;
+                      py::object bias_hh, py::object parameters) = 0;
     virtual py::tuple forward(py::object x, py::object h0, bool sequences, Workspace* workspace,
                               const std::string& keep) const = 0;
     virtual py::tuple backward(Workspace& workspace, py::object x, py::object dy,
@@ -181,23 +285,32 @@ class PyRecurrent {
 template <class T>
 class PyRecurrentOf final : public PyRecurrent {
   public:
-    PyRecurrentOf(CellId cell, Index input_size, Index hidden_size)
-        : layer_(
-              std::make_shared<Recurrent<T>>(active_table<T>(), cell, input_size, hidden_size)),
-          calls_({{layer_}}) {}
+    PyRecurrentOf(CellId cell, const Activation (&activations)[2], Index input_size,
+                  Index hidden_size)
+        : layer_(std::make_shared<Recurrent<T>>(active_table<T>(), cell, activations,
+                                                input_size, hidden_size)),
+          calls_({{layer_}}, {false}) {}
 
     void pack(py::object weight_ih, py::object weight_hh, py::object bias_ih,
-              py::object bias_hh) override {
-        const Index rows = layer_->info().gates * layer_->hidden_size();
+              py::object bias_hh, py::object parameters) override {
+        const CellInfo& cell = layer_->info();
+        const Index H = layer_->hidden_size();
+        const Index ih_rows = cell.ih_blocks * H, hh_rows = cell.hh_blocks * H;
         const py::array w_ih =
-            contiguous<T>(weight_ih, "weight_ih", {rows, layer_->input_size()});
-        const py::array w_hh =
-            contiguous<T>(weight_hh, "weight_hh", {rows, layer_->hidden_size()});
-        const py::array b_ih = contiguous<T>(bias_ih, "bias_ih", {rows});
-        const py::array b_hh = contiguous<T>(bias_hh, "bias_hh", {rows});
+            contiguous<T>(weight_ih, "weight_ih", {ih_rows, layer_->input_size()});
+        const py::array w_hh = contiguous<T>(weight_hh, "weight_hh", {hh_rows, H});
+        const py::array b_ih = contiguous<T>(bias_ih, "bias_ih", {ih_rows});
+        const py::array b_hh = contiguous<T>(bias_hh, "bias_hh", {hh_rows});
+        typename Recurrent<T>::template Weights<const T*> weights = {
+            data<T>(w_ih), data<T>(w_hh), data<T>(b_ih), data<T>(b_hh), nullptr};
+        std::optional<py::array> more;
+        if (cell.parameters > 0) {
+            more = contiguous<T>(parameters, "parameters", {cell.parameters * H});
+            weights.parameters = data<T>(*more);
+        }
         {
             py::gil_scoped_release nogil;
-            layer_->pack(data<T>(w_ih), data<T>(w_hh), data<T>(b_ih), data<T>(b_hh));
+            layer_->pack(weights);
         }
         packed_ = true;
     }
@@ -207,16 +320,17 @@ class PyRecurrentOf final : public PyRecurrent {
         require_packed();
         Workspace none;
         const auto kept = static_cast<Keep>(find_name(kKeeps, keep, "keep"));
-        auto [y, h_n] = calls_.forward(x, {h0}, sequences, workspace ? kept : Keep::kNothing,
-                                       workspace ? *workspace : none);
-        return py::make_tuple(y, h_n[0]);
+        auto [y, last] =
+            calls_.forward(x, states(h0), sequences, workspace ? kept : Keep::kNothing,
+                           workspace ? *workspace : none, Options());
+        return joined(y, last);
     }
 
     py::tuple backward(Workspace& workspace, py::object x, py::object dy, py::object dh_n,
                        bool need_dx) const override {
         require_packed();
-        auto [dx, g] = calls_.backward(workspace, x, dy, {dh_n}, need_dx);
-        return py::make_tuple(dx, g[0], g[1], g[2], g[3], g[4]);
+        auto [dx, g] = calls_.backward(workspace, x, dy, states(dh_n), need_dx);
+        return joined(dx, g);
     }
 
     std::shared_ptr<PyStream> stream() const override {
@@ -230,6 +344,23 @@ class PyRecurrentOf final : public PyRecurrent {
     }
 
   private:
+    // A state, or a sequence of them where the cell has more; None: none.
+    std::vector<py::object> states(const py::object& given) const {
+        const std::size_t count = calls_.states();
+        if (given.is_none()) return std::vector<py::object>(count, py::none());
+        if (count == 1) return {given};
+        auto all = py::cast<std::vector<py::object>>(given);
+        if (all.size() != count) throw py::value_error("states: got another number of them");
+        return all;
+    }
+    static py::tuple joined(const py::object& first,
+                            const std::vector<py::array_t<T>>& others) {
+        py::tuple all(others.size() + 1);
+        all[0] = first;
+        for (std::size_t i = 0; i < others.size(); ++i) all[i + 1] = others[i];
+        return all;
+    }
+
     std::shared_ptr<Recurrent<T>> layer_;
     StackCalls<T> calls_;
     bool packed_ = false;
@@ -239,7 +370,8 @@ class PyStack {
   public:
     virtual ~PyStack() = default;
     virtual py::tuple forward(py::object x, const std::vector<py::object>& h0, bool sequences,
-                              Workspace& workspace, const std::string& keep) const = 0;
+                              Workspace& workspace, const std::string& keep,
+                              const Options& options) const = 0;
     virtual py::tuple backward(Workspace& workspace, py::object x, py::object dy,
                                const std::vector<py::object>& dh_n, bool need_dx) const = 0;
 };
@@ -249,17 +381,19 @@ class PyStackOf final : public PyStack {
   public:
     using Levels = std::vector<std::vector<std::shared_ptr<PyRecurrent>>>;
 
-    explicit PyStackOf(const Levels& levels) : calls_(stacked(levels)) {
+    PyStackOf(const Levels& levels, const std::vector<bool>& backwards)
+        : calls_(stacked(levels), backwards) {
         for (const auto& level : levels) {
             for (const auto& layer : level) layers_.push_back(of(layer));
         }
     }
 
     py::tuple forward(py::object x, const std::vector<py::object>& h0, bool sequences,
-                      Workspace& workspace, const std::string& keep) const override {
+                      Workspace& workspace, const std::string& keep,
+                      const Options& options) const override {
         require(h0, "h0");
         const auto kept = static_cast<Keep>(find_name(kKeeps, keep, "keep"));
-        auto [y, h_n] = calls_.forward(x, h0, sequences, kept, workspace);
+        auto [y, h_n] = calls_.forward(x, h0, sequences, kept, workspace, options);
         return py::make_tuple(y, h_n);
     }
 
@@ -305,9 +439,9 @@ class PyStackOf final : public PyStack {
         return all;
     }
     void require(const std::vector<py::object>& states, const char* name) const {
-        if (states.size() != layers_.size()) {
+        if (states.size() != calls_.states()) {
             throw py::value_error(std::string(name) + ": got " + std::to_string(states.size()) +
-                                  " items, expected " + std::to_string(layers_.size()));
+                                  " items, expected " + std::to_string(calls_.states()));
         }
         for (const Layer& layer : layers_) layer->require_packed();
     }
@@ -317,27 +451,45 @@ class PyStackOf final : public PyStack {
 };
 
 std::unique_ptr<PyStack> make_stack(
-    const std::vector<std::vector<std::shared_ptr<PyRecurrent>>>& levels) {
+    const std::vector<std::vector<std::shared_ptr<PyRecurrent>>>& levels,
+    std::vector<bool> backwards) {
     if (levels.empty() || levels[0].empty()) {
         throw py::value_error("levels: got none, expected at least one layer");
     }
-    if (std::dynamic_pointer_cast<PyRecurrentOf<float>>(levels[0][0])) {
-        return std::make_unique<PyStackOf<float>>(levels);
+    if (backwards.empty()) backwards.assign(levels.size(), false);
+    if (backwards.size() != levels.size()) {
+        throw py::value_error("backwards: got " + std::to_string(backwards.size()) +
+                              " items, expected " + std::to_string(levels.size()));
     }
-    return std::make_unique<PyStackOf<double>>(levels);
+    for (std::size_t i = 0; i < levels.size(); ++i) {
+        if (backwards[i] && levels[i].size() > 1) {
+            throw py::value_error("backwards: a layer in both directions runs in both");
+        }
+    }
+    if (std::dynamic_pointer_cast<PyRecurrentOf<float>>(levels[0][0])) {
+        return std::make_unique<PyStackOf<float>>(levels, backwards);
+    }
+    return std::make_unique<PyStackOf<double>>(levels, backwards);
 }
 
 std::shared_ptr<PyRecurrent> make_recurrent(const std::string& cell_name, Index input_size,
-                                            Index hidden_size, const std::string& dtype) {
+                                            Index hidden_size, const std::string& dtype,
+                                            const std::string& activation,
+                                            const std::string& recurrent_activation) {
     const char* cells[kCellCount];
     for (int i = 0; i < kCellCount; ++i) cells[i] = active_table<float>().cells[i].info.name;
     const auto cell = static_cast<CellId>(find_name(cells, cell_name, "cell"));
+    const Activation activations[] = {
+        static_cast<Activation>(find_name(kActivations, activation, "activation")),
+        static_cast<Activation>(
+            find_name(kActivations, recurrent_activation, "recurrent_activation"))};
     check_size(input_size, "input_size");
     check_size(hidden_size, "hidden_size");
     if (find_name(kDtypes, dtype, "dtype") == 0) {
-        return std::make_shared<PyRecurrentOf<float>>(cell, input_size, hidden_size);
+        return std::make_shared<PyRecurrentOf<float>>(cell, activations, input_size,
+                                                      hidden_size);
     }
-    return std::make_shared<PyRecurrentOf<double>>(cell, input_size, hidden_size);
+    return std::make_shared<PyRecurrentOf<double>>(cell, activations, input_size, hidden_size);
 }
 
 class PyDense {
@@ -345,7 +497,8 @@ class PyDense {
     virtual ~PyDense() = default;
     virtual void pack(py::object weight, py::object bias) = 0;
     virtual py::object forward(py::object x) const = 0;
-    virtual py::tuple backward(py::object x, py::object y, py::object dy,
+    virtual py::tuple train(py::object x) const = 0;
+    virtual py::tuple backward(py::object x, py::object kept, py::object dy,
                                bool need_dx) const = 0;
 };
 
@@ -366,25 +519,21 @@ class PyDenseOf final : public PyDense {
         packed_ = true;
     }
 
-    py::object forward(py::object x_object) const override {
-        require_packed();
-        const py::array x = checked<T>(x_object, "x", {-1, layer_.input_size()});
-        py::array_t<T> y = new_array<T>({x.shape(0), layer_.units()});
-        T* out = y.mutable_data();
-        {
-            py::gil_scoped_release nogil;
-            layer_.forward(x.shape(0), data<T>(x), stride<T>(x, 0), out);
-        }
-        return std::move(y);
+    py::object forward(py::object x) const override { return run(x, nullptr); }
+
+    py::tuple train(py::object x) const override {
+        py::object kept = py::none();
+        const py::object y = run(x, &kept);
+        return py::make_tuple(y, kept.is_none() ? y : kept);
     }
 
-    py::tuple backward(py::object x_object, py::object y_object, py::object dy_object,
+    py::tuple backward(py::object x_object, py::object kept_object, py::object dy_object,
                        bool need_dx) const override {
         require_packed();
         const Index C = layer_.input_size(), units = layer_.units();
         const py::array x = checked<T>(x_object, "x", {-1, C});
         const Index rows = x.shape(0);
-        const py::array y = contiguous<T>(y_object, "y", {rows, units});
+        const py::array kept = contiguous<T>(kept_object, "kept", {rows, units});
         const py::array dy = contiguous<T>(dy_object, "dy", {rows, units});
         py::array_t<T> dweight = new_array<T>({units, C}), dbias = new_array<T>({units});
         T *dx_data = nullptr, *dweight_data = dweight.mutable_data();
@@ -397,13 +546,30 @@ class PyDenseOf final : public PyDense {
         }
         {
             py::gil_scoped_release nogil;
-            layer_.backward(rows, data<T>(x), stride<T>(x, 0), data<T>(y), data<T>(dy), dx_data,
-                            dweight_data, dbias_data);
+            layer_.backward(rows, data<T>(x), stride<T>(x, 0), data<T>(kept), data<T>(dy),
+                            dx_data, dweight_data, dbias_data);
         }
         return py::make_tuple(dx, dweight, dbias);
     }
 
   private:
+    // Returns y; where the slopes need them and `inputs` is there, the activation's inputs too.
+    py::array_t<T> run(const py::object& x_object, py::object* inputs) const {
+        require_packed();
+        const py::array x = checked<T>(x_object, "x", {-1, layer_.input_size()});
+        py::array_t<T> y = new_array<T>({x.shape(0), layer_.units()});
+        T *out = y.mutable_data(), *inputs_out = nullptr;
+        if (inputs && keeps_input(layer_.activation())) {
+            py::array_t<T> array = new_array<T>({x.shape(0), layer_.units()});
+            inputs_out = array.mutable_data();
+            *inputs = std::move(array);
+        }
+        {
+            py::gil_scoped_release nogil;
+            layer_.forward(x.shape(0), data<T>(x), stride<T>(x, 0), out, inputs_out);
+        }
+        return y;
+    }
     void require_packed() const {
         if (!packed_) throw py::value_error("this layer has no weights yet: call pack first");
     }
@@ -411,24 +577,19 @@ class PyDenseOf final : public PyDense {
     bool packed_ = false;
 };
 
+Activation find_activation(const std::string& name) {
+    return static_cast<Activation>(find_name(kActivations, name, "activation"));
+}
+
 std::unique_ptr<PyDense> make_dense(Index input_size, Index units, const std::string& dtype,
                                     const std::string& activation_name) {
     check_size(input_size, "input_size");
     check_size(units, "units");
-    const auto activation =
-        static_cast<Activation>(find_name(kActivations, activation_name, "activation"));
+    const Activation activation = find_activation(activation_name);
     if (find_name(kDtypes, dtype, "dtype") == 0) {
         return std::make_unique<PyDenseOf<float>>(input_size, units, activation);
     }
     return std::make_unique<PyDenseOf<double>>(input_size, units, activation);
-}
-
-// The arrays of an update: weight decides dtype and shape, the others must agree.
-template <class T>
-T* updated(const py::object& object, const char* name, const std::vector<Index>& shape) {
-    py::array array = contiguous<T>(object, name, shape);
-    if (!array.writeable()) throw py::value_error(std::string(name) + ": is read-only");
-    return static_cast<T*>(array.mutable_data());
 }
 
 template <class F>
@@ -437,55 +598,40 @@ void with_weight_dtype(const py::object& weight, const F& f) {
     f(double{});  // whose check says what is wrong with anything else
 }
 
-std::vector<Index> weight_shape(const py::object& weight) {
-    if (!py::isinstance<py::array>(weight)) return {};
-    return shape_of(py::reinterpret_borrow<py::array>(weight));
+py::tuple activate_forward(const std::string& name, const py::object& x_object) {
+    const Activation activation = find_activation(name);
+    py::tuple result;
+    with_weight_dtype(x_object, [&](auto zero) {
+        using T = decltype(zero);
+        const py::array x = contiguous<T>(x_object, "x", {-1});
+        py::array_t<T> y = new_array<T>({x.size()});
+        T* out = y.mutable_data();
+        {
+            py::gil_scoped_release nogil;
+            activate(activation, data<T>(x), out, x.size());
+        }
+        result = py::make_tuple(y, keeps_input(activation) ? x : py::array(y));
+    });
+    return result;
 }
 
-void sgd(py::object weight, py::object gradient, py::object velocity, double learning_rate,
-         double momentum, bool nesterov) {
-    if (momentum != 0 && velocity.is_none()) {
-        throw py::value_error("velocity: got None, expected an array where momentum is not 0");
-    }
-    const std::vector<Index> shape = weight_shape(weight);
-    with_weight_dtype(weight, [&](auto zero) {
+py::object activate_gradient(const std::string& name, const py::object& kept_object,
+                             const py::object& dy_object) {
+    const Activation activation = find_activation(name);
+    py::object result;
+    with_weight_dtype(kept_object, [&](auto zero) {
         using T = decltype(zero);
-        T* w = updated<T>(weight, "weight", shape);
-        const T* g = data<T>(contiguous<T>(gradient, "gradient", shape));
-        T* v = velocity.is_none() ? nullptr : updated<T>(velocity, "velocity", shape);
-        const Index n = py::reinterpret_borrow<py::array>(weight).size();
-        const Sgd<T> settings = {static_cast<T>(learning_rate), static_cast<T>(momentum),
-                                 nesterov};
-        py::gil_scoped_release nogil;
-        sgd_step(settings, w, g, v, n);
+        const py::array kept = contiguous<T>(kept_object, "kept", {-1});
+        const py::array dy = contiguous<T>(dy_object, "dy", {kept.size()});
+        py::array_t<T> dx = new_array<T>({kept.size()});
+        T* out = dx.mutable_data();
+        {
+            py::gil_scoped_release nogil;
+            activate_backward(activation, data<T>(kept), data<T>(dy), out, kept.size());
+        }
+        result = std::move(dx);
     });
-}
-
-void adam(py::object weight, py::object gradient, py::object m, py::object v,
-          double learning_rate, double beta_1, double beta_2, double epsilon, Index step) {
-    if (step < 1) {
-        throw py::value_error("step: got " + std::to_string(step) + ", expected at least 1");
-    }
-    const std::vector<Index> shape = weight_shape(weight);
-    with_weight_dtype(weight, [&](auto zero) {
-        using T = decltype(zero);
-        T* w = updated<T>(weight, "weight", shape);
-        const T* g = data<T>(contiguous<T>(gradient, "gradient", shape));
-        T* first = updated<T>(m, "m", shape);
-        T* second = updated<T>(v, "v", shape);
-        const Index n = py::reinterpret_borrow<py::array>(weight).size();
-        const auto count = static_cast<double>(step);
-        Adam<T> settings;
-        settings.step_size = static_cast<T>(learning_rate / (1 - std::pow(beta_1, count)));
-        settings.beta_1 = static_cast<T>(beta_1);
-        settings.rest_1 = static_cast<T>(1 - beta_1);
-        settings.beta_2 = static_cast<T>(beta_2);
-        settings.rest_2 = static_cast<T>(1 - beta_2);
-        settings.correction = static_cast<T>(1 / std::sqrt(1 - std::pow(beta_2, count)));
-        settings.epsilon = static_cast<T>(epsilon);
-        py::gil_scoped_release nogil;
-        adam_step(settings, w, g, first, second, n);
-    });
+    return result;
 }
 
 void set_threads(const py::object& n) {
@@ -534,13 +680,12 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
     m.def("set_num_threads", &set_threads, py::arg("n"));
     m.def("set_adaptive", &set_adaptive, py::arg("on"));
     m.def("get_num_threads", &num_threads);
-    m.def("sgd_step", &sgd, py::arg("weight"), py::arg("gradient"), py::arg("velocity"),
-          py::arg("learning_rate"), py::arg("momentum"), py::arg("nesterov"));
-    m.def("adam_step", &adam, py::arg("weight"), py::arg("gradient"), py::arg("m"),
-          py::arg("v"), py::arg("learning_rate"), py::arg("beta_1"), py::arg("beta_2"),
-          py::arg("epsilon"), py::arg("step"));
+    define_optimizers(m);
     m.def("softmax_cross_entropy", &softmax_cross_entropy, py::arg("y_true"), py::arg("y_pred"),
           py::arg("sample_weight"), py::arg("label_smoothing"), py::arg("need_gradient"));
+    m.def("activate", &activate_forward, py::arg("activation"), py::arg("x"));
+    m.def("activate_backward", &activate_gradient, py::arg("activation"), py::arg("kept"),
+          py::arg("dy"));
 
     py::class_<Workspace>(m, "Workspace")
         .def(py::init<>())
@@ -551,18 +696,31 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
         .def_property_readonly("state", &PyStream::state);
     py::class_<PyRecurrent, std::shared_ptr<PyRecurrent>>(m, "Recurrent")
         .def(py::init(&make_recurrent), py::arg("cell"), py::arg("input_size"),
-             py::arg("hidden_size"), py::arg("dtype"))
+             py::arg("hidden_size"), py::arg("dtype"), py::arg("activation") = "tanh",
+             py::arg("recurrent_activation") = "sigmoid")
         .def("pack", &PyRecurrent::pack, py::arg("weight_ih"), py::arg("weight_hh"),
-             py::arg("bias_ih"), py::arg("bias_hh"))
+             py::arg("bias_ih"), py::arg("bias_hh"), py::arg("parameters") = py::none())
         .def("forward", &PyRecurrent::forward, py::arg("x"), py::arg("h0"),
              py::arg("sequences"), py::arg("workspace").none(true), py::arg("keep") = "gates")
         .def("backward", &PyRecurrent::backward, py::arg("workspace"), py::arg("x"),
              py::arg("dy"), py::arg("dh_n"), py::arg("need_dx") = true)
         .def("stream", &PyRecurrent::stream);
     py::class_<PyStack>(m, "Stack")
-        .def(py::init(&make_stack), py::arg("levels"))
-        .def("forward", &PyStack::forward, py::arg("x"), py::arg("h0"), py::arg("sequences"),
-             py::arg("workspace"), py::arg("keep"))
+        .def(py::init(&make_stack), py::arg("levels"),
+             py::arg("backwards") = std::vector<bool>())
+        .def(
+            "forward",
+            [](const PyStack& stack, py::object x, const std::vector<py::object>& h0,
+               bool sequences, Workspace& workspace, const std::string& keep,
+               py::object lengths, py::object mask, py::object resets, bool repeat,
+               py::object recurrent_masks, py::object zones) {
+                return stack.forward(std::move(x), h0, sequences, workspace, keep,
+                                     {lengths, mask, resets, repeat, recurrent_masks, zones});
+            },
+            py::arg("x"), py::arg("h0"), py::arg("sequences"), py::arg("workspace"),
+            py::arg("keep"), py::arg("lengths") = py::none(), py::arg("mask") = py::none(),
+            py::arg("resets") = py::none(), py::arg("repeat") = false,
+            py::arg("recurrent_masks") = py::none(), py::arg("zones") = py::none())
         .def("backward", &PyStack::backward, py::arg("workspace"), py::arg("x"), py::arg("dy"),
              py::arg("dh_n"), py::arg("need_dx"));
     py::class_<PyDense>(m, "Dense")
@@ -570,7 +728,8 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
              py::arg("activation"))
         .def("pack", &PyDense::pack, py::arg("weight"), py::arg("bias"))
         .def("forward", &PyDense::forward, py::arg("x"))
-        .def("backward", &PyDense::backward, py::arg("x"), py::arg("y"), py::arg("dy"),
+        .def("train", &PyDense::train, py::arg("x"))
+        .def("backward", &PyDense::backward, py::arg("x"), py::arg("kept"), py::arg("dy"),
              py::arg("need_dx") = true);
 }
 

@@ -28,15 +28,23 @@ class PyStreamOf final : public PyStream {
     void reset(const py::object& object) override {
         const Turn turn(*this);
         if (object.is_none()) return stream_.reset(nullptr);
-        const py::array state = contiguous<T>(object, "state", {layer_->hidden_size()});
+        const int states = layer_->info().states;
+        const py::array state =
+            states == 1 ? contiguous<T>(object, "state", {layer_->hidden_size()})
+                        : contiguous<T>(object, "state", {states, layer_->hidden_size()});
         stream_.reset(data<T>(state));
     }
 
     py::object state() const override {
         const Turn turn(*this);
         const Index hidden = layer_->hidden_size();
-        py::array_t<T> copy(hidden);
-        std::copy(stream_.state(), stream_.state() + hidden, copy.mutable_data());
+        const int states = layer_->info().states;
+        std::vector<Index> shape = {hidden};
+        if (states > 1) shape.insert(shape.begin(), states);
+        py::array_t<T> copy(shape);
+        for (int s = 0; s < states; ++s) {
+            std::copy_n(stream_.state(s), hidden, copy.mutable_data() + s * hidden);
+        }
         return std::move(copy);
     }
 

@@ -46,7 +46,7 @@ int Dense<T>::threads(Index rows, double products) const {
 }
 
 template <class T>
-void Dense<T>::forward(Index rows, const T* x, Index x_row, T* y) const {
+void Dense<T>::forward(Index rows, const T* x, Index x_row, T* y, T* inputs) const {
     parallel(threads(rows, 1), [&](Team& team) {
         const Range mine = team.share(rows, 8);
         if (mine.empty()) return;
@@ -54,17 +54,17 @@ void Dense<T>::forward(Index rows, const T* x, Index x_row, T* y) const {
         g.a = {x + mine.begin * x_row, x_row, 1, input_, 0, 0, 0, 0};
         g.weight = data<T>(forward_strips_);
         g.bias = data<T>(bias_);
-        g.out = y + mine.begin * units_;
+        g.out = (inputs ? inputs : y) + mine.begin * units_;
         g.out_row = units_;
         g.rows = mine.end - mine.begin;
         g.columns = units_;
         table_.gemm_strips(g);
-        table_.activate(activation_, g.out, g.rows * units_);
+        table_.activate(activation_, g.out, y + mine.begin * units_, g.rows * units_);
     });
 }
 
 template <class T>
-void Dense<T>::backward(Index rows, const T* x, Index x_row, const T* y, const T* dy, T* dx,
+void Dense<T>::backward(Index rows, const T* x, Index x_row, const T* kept, const T* dy, T* dx,
                         T* dweight, T* dbias) const {
     const Index lanes = table_.lanes, padded = panels_ * lanes;
     const Index gradient_size = elements(rows, padded), weight_size = elements(padded, input_);
@@ -77,7 +77,8 @@ void Dense<T>::backward(Index rows, const T* x, Index x_row, const T* y, const T
         const Range mine = team.share(rows, 8);
         for (Index r = mine.begin; r < mine.end; ++r) {
             T* row = gradient + r * padded;
-            table_.activate_backward(activation_, y + r * units_, dy + r * units_, row, units_);
+            table_.activate_backward(activation_, kept + r * units_, dy + r * units_, row,
+                                     units_);
             std::fill(row + units_, row + padded, T(0));
         }
         if (dx && !mine.empty()) {
@@ -111,8 +112,18 @@ void Dense<T>::backward(Index rows, const T* x, Index x_row, const T* y, const T
             outer.slots = 1;
             outer.accumulate = true;
             table_.gemm_outer(outer);
-            table_.sum_rows(
-                {g, padded, lanes, count, panels.begin, panels.end, bias_sum, 1, true});
+            RowSum<T> sum{};
+            sum.g = g;
+            sum.g_row = padded;
+            sum.g_panel = lanes;
+            sum.rows = count;
+            sum.panel_begin = panels.begin;
+            sum.panel_end = panels.end;
+            sum.out = bias_sum;
+            sum.out_panel = lanes;
+            sum.slots = 1;
+            sum.accumulate = true;
+            table_.sum_rows(sum);
         }
         team.barrier();
         unpack_panels(table_, weight_sum, units_, input_, {kOneBlock, 0, 1}, panels, dweight);

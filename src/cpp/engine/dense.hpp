@@ -13,14 +13,17 @@ class Dense {
     Dense(const KernelTable<T>& table, Index input_size, Index units, Activation activation);
 
     void pack(const T* weight, const T* bias);  // [units][C], [units], contiguous
-    // x [rows][C] with any row stride; y [rows][units] contiguous.
-    void forward(Index rows, const T* x, Index x_row, T* y) const;
-    // y as forward gave it, dy contiguous; dx [rows][C] contiguous or null.
-    void backward(Index rows, const T* x, Index x_row, const T* y, const T* dy, T* dx,
+    // x [rows][C] with any row stride; y [rows][units] contiguous, and `inputs` too, where the
+    // activation's inputs go; null: not wanted.
+    void forward(Index rows, const T* x, Index x_row, T* y, T* inputs) const;
+    // kept: the activation's inputs if keeps_input, else y; dy contiguous; dx [rows][C]
+    // contiguous or null.
+    void backward(Index rows, const T* x, Index x_row, const T* kept, const T* dy, T* dx,
                   T* dweight, T* dbias) const;
 
     Index input_size() const { return input_; }
     Index units() const { return units_; }
+    Activation activation() const { return activation_; }
 
   private:
     int threads(Index rows, double products) const;

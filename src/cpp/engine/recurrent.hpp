@@ -4,6 +4,7 @@
 
 #include "../kernels/kernels.hpp"
 #include "memory.hpp"
+#include "selection.hpp"
 #include "threads.hpp"
 
 namespace grufast {
@@ -23,13 +24,19 @@ struct Sequence {
 // computed again, or the gates too.
 enum class Keep { kNothing, kStates, kGates };
 
+// Outputs at steps that a selection leaves out: whatever is there, zero, or the last one again.
+enum class Fill { kNothing, kZero, kRepeat };
+
 // The memory of a forward pass and its backward.
 struct PassMemory {
     Buffer gates;      // [chunk of steps][panel][step and row][slot][lane]
     Buffer sequences;  // [sequence][time][B][hidden, padded]
     Buffer scratch;    // of backward
+    Buffer gathered;   // a chunk of x, and of dx, where rows or steps are left out
 
-    std::size_t size() const { return gates.size() + sequences.size() + scratch.size(); }
+    std::size_t size() const {
+        return gates.size() + sequences.size() + scratch.size() + gathered.size();
+    }
 };
 
 // Whether a batch is too small to be shared out by rows.
@@ -38,27 +45,53 @@ bool is_small(Index batch);
 template <class T>
 class Recurrent {
   public:
-    Recurrent(const KernelTable<T>& table, CellId cell, Index input_size, Index hidden_size);
+    // activations: as in StepForward.
+    Recurrent(const KernelTable<T>& table, CellId cell, const Activation (&activations)[2],
+              Index input_size, Index hidden_size);
 
-    // weight_ih [gates * H][C], weight_hh [gates * H][H], biases [gates * H], all contiguous.
-    void pack(const T* weight_ih, const T* weight_hh, const T* bias_ih, const T* bias_hh);
+    // weight_ih [ih_blocks * H][C], weight_hh [hh_blocks * H][H], biases of as many rows, unit
+    // parameters [parameters * H], all contiguous.
+    template <class P>
+    struct Weights {
+        P weight_ih, weight_hh, bias_ih, bias_hh, parameters;
+    };
+    void pack(const Weights<const T*>& weights);
 
-    struct Forward {
-        Index batch, steps;
-        Sequence<const T> x;  // [B][T][C]
-        const T* h0;          // [B][H] contiguous; null: zero
-        Sequence<T> y;        // [B][T][H]; data null: not wanted
-        T* h_n;               // [B][H] contiguous
+    template <class P>
+    struct States {
+        P of[kMaxStates];  // [B][H] contiguous, of each state of the cell
+    };
+    // What backward must be given as forward was.
+    struct Call {
+        Index batch, steps;          // steps: the selection's
+        const Selection* selection;  // null: all
+        // With a selection: how steps follow each other in time. Where it is whole, as without
+        // one, the sequences are reversed besides.
+        bool backwards;
+        Fill fill;
+        // Dropout of the state on its way into products: what it is multiplied by, [B][H]
+        // contiguous; null: none. For cells whose formula is separate.
+        const T* recurrent_mask;
+        Zone<T> zone;  // of no rate: none; for cells whose formula is separate
+
+        // Whether steps are left out, or rows in another order.
+        bool some() const { return selection && !selection->whole(); }
+        Index caller_row(Index b) const { return some() ? selection->row(b) : b; }
+    };
+    struct Forward : Call {
+        Sequence<const T> x;     // [B][T][C]
+        States<const T*> first;  // null: zero
+        Sequence<T> y;           // [B][T][H]; data null: not wanted
+        States<T*> last;
         Keep keep;
     };
-    struct Backward {
-        Index batch, steps;
-        Sequence<const T> x;   // as in forward
-        Sequence<const T> dy;  // data null: zero
-        const T* dh_n;         // [B][H] contiguous; null: zero
-        Sequence<T> dx;        // data null: not wanted
-        T* dh0;                // [B][H] contiguous
-        T *dweight_ih, *dweight_hh, *dbias_ih, *dbias_hh;
+    struct Backward : Call {
+        Sequence<const T> x;     // as in forward
+        Sequence<const T> dy;    // data null: zero
+        States<const T*> dlast;  // null: zero
+        Sequence<T> dx;          // data null: not wanted
+        States<T*> dfirst;
+        Weights<T*> gradients;
         Keep keep;  // as in forward
     };
 
@@ -71,23 +104,35 @@ class Recurrent {
         bool by_units;
         Index chunk_steps, projected_steps;
     };
+    // A member's rows: begin, begin + stride, ... Where rows end early, members take every so
+    // many-th, which keeps them equally busy.
     struct Part {
-        Range rows, panels;
+        Range rows;
+        Index stride;
+        Range panels;
+
+        Index count(Index batch) const {
+            const Index end = batch < rows.end ? batch : rows.end;
+            return end > rows.begin ? (end - rows.begin + stride - 1) / stride : 0;
+        }
     };
     struct Gates {  // a chunk of the gate buffer
         T* data;
         Index panel, row, step;
     };
-    // A sequence's place in memory: `kept` states from `start`, mask as in StepForward.
+    // A sequence's place in memory: `kept` states from `start`, mask as in StepForward. Where
+    // gates are computed again, states besides h are needed at every chunk's first step.
     struct Kept {
-        Index start, kept, mask;
+        Index start, kept, mask, at_chunks;
     };
     struct Layout {
         Index state;                    // elements of a state [B][padded]
         Index slots, chunk_steps;       // of the gate buffer
         Index chunk_size, chunk_count;  // its elements and number
         Kept sequence[kMaxSequences];
-        Index size;  // of the sequences
+        Index first;         // of the first states, where there are resets
+        Index mask, masked;  // of the recurrent mask, and h times it, kept as h is
+        Index size;          // of the sequences
     };
 
   public:
@@ -96,14 +141,17 @@ class Recurrent {
         const Recurrent* layer;
         Plan plan;
         Layout layout;
-        T *gates, *sequences;
+        T *gates, *sequences, *gathered;
+        Index gathered_size;  // of a member's
     };
     struct BackwardPass : Backward {
         const Recurrent* layer;
         Plan plan;
         Layout layout;
-        T *gates, *sequences;
-        T *carry, *ih_sum, *hh_sum[kMaxStages], *bias_sum;
+        T *gates, *sequences, *gathered, *dgathered, *gathered_again;
+        Index gathered_size;
+        T *carry, *reset_carry, *reset_slots, *row_parameters;
+        T *ih_sum, *hh_sum[kMaxStages], *bias_sum, *parameter_sum;
     };
     ForwardPass prepare(const Forward& f, int threads, PassMemory& memory) const;
     BackwardPass prepare(const Backward& b, int threads, PassMemory& memory) const;
@@ -117,6 +165,8 @@ class Recurrent {
         void finish();
 
       private:
+        void fill_outputs();
+
         const ForwardPass& pass_;
         const Recurrent& layer_;
         Team& team_;
@@ -133,8 +183,19 @@ class Recurrent {
 
       private:
         void run_steps(Range steps, Gates g);
+        void run(Index t, Index count, const Gates& g, Index begin, Index end, bool has_next);
+        void pass_on(const Gates& g);
+        void take_output_gradient(Index t, Index rows);
+        void divert(Index t);
+        void restore(Index t, const T* next);
+        void multiply_next(Index first, Index rows, T* out);
+        void compute_again(Index chunk, Range steps, const Gates& g);
+        void gather(Range steps);
         void add_weight_gradients(Range steps, const Gates& g);
+        void add_products(const Gates& g, Index t, Index in_chunk, Index rows,
+                          const Sequence<const T>& x, Index outer_runs, bool accumulate);
         void set_input_gradient(Range steps, const Gates& g);
+        void sum_row_parameters(Range panels);
 
         const BackwardPass& pass_;
         const Recurrent& layer_;
@@ -150,9 +211,9 @@ class Recurrent {
     class Stream {
       public:
         explicit Stream(const Recurrent& layer);
-        void reset(const T* state);     // [H]; null: zero
-        void step(const T* x, T* out);  // [C] -> [H], the new state
-        const T* state() const;         // [H]
+        void reset(const T* states);      // [states][H]; null: zero
+        void step(const T* x, T* out);    // [C] -> [H], the new state
+        const T* state(int index) const;  // [H]
 
       private:
         Buffer slots_, sequences_;
@@ -172,27 +233,40 @@ class Recurrent {
     int unit_parts(Index batch, int threads) const;
 
   private:
-    Plan plan(Index batch, Index steps, int threads) const;
-    Part part(const Plan& plan, const Team& team, Index batch) const;
-    Layout layout(const Plan& plan, Index batch, Index steps, Keep keep) const;
+    Plan plan(const Call& call, int threads) const;
+    Part part(const Plan& plan, const Team& team, const Call& call) const;
+    Layout layout(const Plan& plan, const Call& call, Keep keep) const;
     Gates gates(T* data, Index batch, Index steps, Index slots) const;
     BlockedRows<T> gate_rows(const T* data, Index row, Index panel, int first_slot,
                              int slots) const;
-    StepForward<T> forward_steps(const Layout& layout, T* sequences, const Part& part) const;
-    // Steps [t, t + steps): projects x, then runs them; the sequences are at `at`.
+    StepForward<T> forward_steps(const Call& call, const Layout& layout, T* sequences,
+                                 const Part& part) const;
+    // Copies the states besides h between a sequence and what is kept of them at chunks.
+    void keep_at_chunk(const Layout& layout, T* sequences, const Part& part, Index chunk,
+                       Index time, bool back) const;
     void run_forward(StepForward<T>& step, const Part& part, Team* meeting,
-                     const Sequence<const T>& x, Index t, Index steps, Gates g,
-                     const Sequence<T>& y) const;
-    void project(const Sequence<const T>& x, Index t, Index steps, Part part, Gates out) const;
+                     const ForwardPass& pass, Index t, Index steps, Gates g, bool again) const;
+    void project(const T* a, Index a_row, Index count, Range panels, T* out, Index out_row,
+                 Index out_panel) const;
+    void gather(const Call& call, const Sequence<const T>& x, const Part& part, Index t,
+                T* to) const;
+    void write_output(const StepForward<T>& step, const Part& part, const ForwardPass& pass,
+                      Index t) const;
+    void reset_states(const StepForward<T>& step, const Part& part, const ForwardPass& pass,
+                      Index t) const;
+    void mask_row(const StepForward<T>& step, Index row, Index time) const;
+    int carries() const;
 
     // Packed weights: panels for products in a step or a projection, strips for gradients.
     struct Pack {
         Buffer ih_panels, ih_bias, ih_strips;
         Buffer hh_panels[kMaxStages], hh_bias, hh_strips[kMaxStages];
+        Buffer parameters;
     };
 
     const KernelTable<T>& table_;
     const CellKernels<T>& kernels_;
+    Activation activations_[2];
     Index input_, hidden_, panels_;
     Index padded_;  // hidden_, up to whole vectors
     Pack pack_;

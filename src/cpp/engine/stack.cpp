@@ -24,12 +24,16 @@ Sequence<const T> constant(const Sequence<T>& s) {
     return {s.data, s.row, s.step};
 }
 
-// The columns of direction d in an output of both, in the order in which d runs.
+// The columns of a direction in an output of both, in the order in which it runs.
 template <class T>
-Sequence<T> direction(const Sequence<T>& s, std::size_t d, Index first, Index steps) {
+Sequence<T> direction(const Sequence<T>& s, bool reversed, Index first, Index steps) {
     const Sequence<T> own = {s.data ? s.data + first : nullptr, s.row, s.step};
-    return d == 0 ? own : own.reversed(steps);
+    return reversed ? own.reversed(steps) : own;
 }
+
+// Stands for a recurrent mask that the workspace kept.
+template <class T>
+constexpr T kKept[1] = {1};
 
 // Whether a team member works on a direction: both where it is alone, else its half's.
 bool takes_part(const Team& team, std::size_t directions, std::size_t d) {
@@ -70,7 +74,8 @@ std::size_t Workspace::size() const {
 }
 
 template <class T>
-Stack<T>::Stack(std::vector<Level> levels) : levels_(std::move(levels)) {
+Stack<T>::Stack(std::vector<Level> levels, std::vector<bool> backwards)
+    : levels_(std::move(levels)), backwards_(std::move(backwards)) {
     for (const Level& level : levels_) {
         width_.push_back(0);
         for (const auto& layer : level) {
@@ -107,7 +112,7 @@ typename Stack<T>::Wave Stack<T>::wave(Index batch, Index steps, int threads) co
     double alone = 0;  // time with each layer's units shared out
     std::vector<double> share(static_cast<std::size_t>(most));
     for (std::size_t i = 0; i < levels_.size(); ++i) {
-        if (levels_[i].size() > 1) return none;
+        if (levels_[i].size() > 1 || backwards_[i]) return none;
         const double work = levels_[i][0]->operations();
         alone += work / levels_[i][0]->unit_parts(batch, threads);
         share[static_cast<std::size_t>(owner(i, most))] += work;
@@ -121,11 +126,34 @@ typename Stack<T>::Wave Stack<T>::wave(Index batch, Index steps, int threads) co
 }
 
 template <class T>
-void Stack<T>::forward(const Forward& f, Keep keep, Workspace& w) const {
+typename Recurrent<T>::Call Stack<T>::call(const Workspace& w, Index batch, std::size_t level,
+                                           std::size_t direction, std::size_t index) const {
+    typename Recurrent<T>::Call c{};
+    c.batch = batch;
+    c.steps = w.selection.steps();
+    const Regular& regular = w.regular[index];
+    const bool zones = regular.zone_rate[0] > 0 || regular.zone_rate[1] > 0;
+    const bool plain = w.selection.everything() && !regular.masked && !zones;
+    c.selection = plain ? nullptr : &w.selection;
+    c.backwards = reversed(level, direction);
+    c.fill = level + 1 == levels_.size() ? w.fill : Fill::kNothing;
+    for (int s = 0; s < kMaxStates; ++s) {
+        c.zone.rate[s] = static_cast<T>(regular.zone_rate[s]);
+    }
+    c.zone.random = regular.zone_random;
+    c.zone.seed = regular.zone_seed;
+    return c;
+}
+
+template <class T>
+void Stack<T>::forward(Forward f, Keep keep, Workspace& w) const {
     using Pass = typename Recurrent<T>::ForwardPass;
     using Run = typename Recurrent<T>::ForwardRun;
     const auto lock = locked(w);
     w.kinds.clear();
+    w.selection = std::move(f.selection);
+    w.fill = f.fill;
+    w.regular = f.regular;
     w.passes.resize(std::max(w.passes.size(), directions()));
     w.outputs.resize(std::max(w.outputs.size(), levels_.size() - 1));
     const int threads = threads_for(operations(f.batch, f.steps));
@@ -142,17 +170,22 @@ void Stack<T>::forward(const Forward& f, Keep keep, Workspace& w) const {
         for (std::size_t d = 0; d < levels_[i].size(); ++d) {
             const Recurrent<T>& layer = *levels_[i][d];
             const std::size_t n = passes.size();
-            passes.push_back(layer.prepare(
-                typename Recurrent<T>::Forward{f.batch, f.steps, direction(x, d, 0, f.steps),
-                                               f.h0[n], direction(y, d, first, f.steps),
-                                               f.h_n[n], keep},
-                threads, w.passes[n]));
+            typename Recurrent<T>::Forward pass{};
+            static_cast<typename Recurrent<T>::Call&>(pass) = call(w, f.batch, i, d, n);
+            pass.recurrent_mask = f.recurrent_mask[n];
+            const bool turned = pass.backwards && w.selection.whole();
+            pass.x = direction(x, turned, 0, f.steps);
+            pass.first = f.first[n];
+            pass.y = direction(y, turned, first, f.steps);
+            pass.last = f.last[n];
+            pass.keep = keep;
+            passes.push_back(layer.prepare(pass, threads, w.passes[n]));
             first += layer.hidden_size();
         }
         x = constant(y);
     }
 
-    const Wave wave = this->wave(f.batch, f.steps, threads);
+    const Wave wave = this->wave(f.batch, w.selection.steps(), threads);
     std::vector<std::optional<Run>> runs(passes.size());
     Meeting halves[2], followers;
     parallel(wave.threads > 1 ? wave.threads : threads, [&](Team& team) {
@@ -167,7 +200,7 @@ void Stack<T>::forward(const Forward& f, Keep keep, Workspace& w) const {
             for (std::size_t d = 0; d < level.size(); ++d, ++n) {
                 if (!takes_part(team, level.size(), d)) continue;
                 Run run(passes[n], level.size() == 1 ? team : half);
-                run.advance(f.steps);
+                run.advance(passes[n].steps);
                 run.finish();
             }
             team.barrier();  // the next level reads all of y
@@ -192,8 +225,8 @@ void Stack<T>::backward(const Backward& b, Workspace& w) const {
             "up");
     }
     w.kinds.clear();
-    const int threads = threads_for(3 * operations(b.batch, b.steps));
-    const Wave wave = this->wave(b.batch, b.steps, threads);
+    const int threads = threads_for(3 * operations(b.batch, w.selection.steps()));
+    const Wave wave = this->wave(b.batch, w.selection.steps(), threads);
     w.gradients.resize(std::max(w.gradients.size(), levels_.size()));
     // Each level's gradients for its input; of two directions the second's come beside and are
     // added at the end, so that the sum's order never changes.
@@ -224,12 +257,18 @@ void Stack<T>::backward(const Backward& b, Workspace& w) const {
         for (std::size_t d = 0; d < level.size(); ++d) {
             const Gradients& g = b.grads[n + d];
             const Sequence<T>& dx = d == 0 ? gradients[i] : beside[i];
-            passes[n + d] = level[d]->prepare(
-                typename Recurrent<T>::Backward{b.batch, b.steps, direction(x, d, 0, b.steps),
-                                                direction(dy, d, first, b.steps), b.dh_n[n + d],
-                                                direction(dx, d, 0, b.steps), g.h0, g.weight_ih,
-                                                g.weight_hh, g.bias_ih, g.bias_hh, w.keep},
-                threads, w.passes[n + d]);
+            typename Recurrent<T>::Backward pass{};
+            static_cast<typename Recurrent<T>::Call&>(pass) = call(w, b.batch, i, d, n + d);
+            if (w.regular[n + d].masked) pass.recurrent_mask = kKept<T>;
+            const bool turned = pass.backwards && w.selection.whole();
+            pass.x = direction(x, turned, 0, b.steps);
+            pass.dy = direction(dy, turned, first, b.steps);
+            pass.dlast = b.dlast[n + d];
+            pass.dx = direction(dx, turned, 0, b.steps);
+            pass.dfirst = g.first;
+            pass.gradients = g.weights;
+            pass.keep = w.keep;
+            passes[n + d] = level[d]->prepare(pass, threads, w.passes[n + d]);
             first += level[d]->hidden_size();
         }
         dy = constant(gradients[i]);
@@ -251,7 +290,7 @@ void Stack<T>::backward(const Backward& b, Workspace& w) const {
             for (std::size_t d = 0; d < count; ++d) {
                 if (!takes_part(team, count, d)) continue;
                 Run run(passes[end + d], count == 1 ? team : half);
-                run.advance(b.steps);
+                run.advance(passes[end + d].steps);
                 run.finish();
             }
             team.barrier();

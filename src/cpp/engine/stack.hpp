@@ -9,6 +9,14 @@
 
 namespace grufast {
 
+// What is done to a direction's states in training; see Recurrent::Call.
+struct Regular {
+    bool masked;
+    double zone_rate[kMaxStates];
+    bool zone_random;
+    unsigned zone_seed;
+};
+
 // What a call keeps for the next one; the caller owns it and may use it again.
 struct Workspace {
     // One direction of one layer, by what decides the layout of its memory.
@@ -28,10 +36,18 @@ struct Workspace {
     std::vector<Kind> kinds;
     Index batch = 0, steps = 0;
     Keep keep = Keep::kNothing;
-    std::mutex mutex;  // held during a call: two at once are an error, not a crash
+    Selection selection;
+    Fill fill = Fill::kZero;
+    std::vector<Regular> regular;  // of each direction
+    std::mutex mutex;              // held during a call: two at once are an error, not a crash
 
     std::size_t size() const;
 };
+
+template <class T>
+using FirstStates = typename Recurrent<T>::template States<const T*>;
+template <class T>
+using LastStates = typename Recurrent<T>::template States<T*>;
 
 template <class T>
 class Stack {
@@ -39,30 +55,36 @@ class Stack {
     // One direction, or two: forward, and backward over the reversed sequence.
     using Level = std::vector<std::shared_ptr<const Recurrent<T>>>;
 
-    // Every level's input size must be the sum of the hidden sizes below it.
-    explicit Stack(std::vector<Level> levels);
+    // Every level's input size must be the sum of the hidden sizes below it. backwards: of each
+    // level with one direction, whether it runs from the sequence's end.
+    Stack(std::vector<Level> levels, std::vector<bool> backwards);
 
     struct Forward {
         Index batch, steps;
-        Sequence<const T> x;       // [B][T][C]
-        std::vector<const T*> h0;  // of each direction, as in Recurrent
-        Sequence<T> y;             // of the last level, [B][T][D * H]; data null: not wanted
-        std::vector<T*> h_n;       // of each direction
+        Sequence<const T> x;                // [B][T][C]
+        std::vector<FirstStates<T>> first;  // of each direction, as in Recurrent
+        Sequence<T> y;  // of the last level, [B][T][D * H]; data null: not wanted
+        std::vector<LastStates<T>> last;  // of each direction
+        Selection selection;
+        Fill fill;
+        std::vector<const T*> recurrent_mask;  // of each direction; null: none
+        std::vector<Regular> regular;
     };
     // Safe from several threads at once, each with a workspace of its own; throws
     // std::invalid_argument where they share one.
-    void forward(const Forward& f, Keep keep, Workspace& workspace) const;
+    void forward(Forward f, Keep keep, Workspace& workspace) const;
 
     struct Gradients {  // of one direction
-        T *h0, *weight_ih, *weight_hh, *bias_ih, *bias_hh;
+        LastStates<T> first;
+        typename Recurrent<T>::template Weights<T*> weights;
     };
     struct Backward {
         Index batch, steps;
-        Sequence<const T> x;           // as in forward
-        Sequence<const T> dy;          // data null: zero
-        std::vector<const T*> dh_n;    // of each direction; null: zero
-        Sequence<T> dx;                // data null: not wanted
-        std::vector<Gradients> grads;  // of each direction
+        Sequence<const T> x;                // as in forward
+        Sequence<const T> dy;               // data null: zero
+        std::vector<FirstStates<T>> dlast;  // of each direction; null: zero
+        Sequence<T> dx;                     // data null: not wanted
+        std::vector<Gradients> grads;       // of each direction
     };
     // Uses the workspace up. Throws std::invalid_argument if it does not hold such a forward.
     void backward(const Backward& b, Workspace& workspace) const;
@@ -80,8 +102,14 @@ class Stack {
     Wave wave(Index batch, Index steps, int threads) const;
     int owner(std::size_t level, int threads) const;
     double operations(Index batch, Index steps) const;
+    bool reversed(std::size_t level, std::size_t direction) const {
+        return direction == 1 || backwards_[level];
+    }
+    typename Recurrent<T>::Call call(const Workspace& w, Index batch, std::size_t level,
+                                     std::size_t direction, std::size_t index) const;
 
     std::vector<Level> levels_;
+    std::vector<bool> backwards_;
     std::vector<Workspace::Kind> kinds_;
     std::vector<Index> width_;  // of each level's output
 };

@@ -10,16 +10,22 @@ template <class T, int N>
 GRUFAST_INLINE void gemm_panels_of(const PanelGemm<T>& g) {
     constexpr Index lanes = kLanes<T>;
     const Index panel_weights = g.k * N * lanes;
-    for_panel_tiles<kTileRows<N>>(
+    for_panel_tiles<kTileRows<N>, N == 1>(
         g.rows, 0, g.panels, false, [&](auto rows, auto panels, Index panel, Index row) {
             constexpr int R = decltype(rows)::value, P = decltype(panels)::value;
-            const T* bias = g.bias + panel * N * lanes;
+            const T* bias = g.bias + panel * g.bias_panel;
             T* out = g.out + panel * g.out_panel + row * g.out_row;
             Tile<T, R, P * N> acc;
 #pragma GCC unroll 16
             for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 16
-                for (int j = 0; j < P * N; ++j) acc.v[r][j] = load<T>(bias + j * lanes);
+                for (int j = 0; j < P * N; ++j) {
+                    const int p = j / N, slot = j % N;
+                    const T* init = slot < g.accumulate
+                                        ? out + p * g.out_panel + r * g.out_row + slot * lanes
+                                        : bias + p * g.bias_panel + slot * lanes;
+                    acc.v[r][j] = load<T>(init);
+                }
             }
             accumulate<T, R, P, N>(acc, g.a + row * g.a_row, g.a_row, 1,
                                    g.weight + panel * panel_weights, panel_weights, N * lanes,
@@ -37,8 +43,8 @@ GRUFAST_INLINE void gemm_panels_of(const PanelGemm<T>& g) {
 
 template <class T>
 void gemm_panels(const PanelGemm<T>& g) noexcept {
-    with_constant<kMaxSlots>(g.slots,
-                             [&](auto n) { gemm_panels_of<T, decltype(n)::value>(g); });
+    with_constant<kMaxWindow>(g.slots,
+                              [&](auto n) { gemm_panels_of<T, decltype(n)::value>(g); });
 }
 
 template <class T, int N>
@@ -122,7 +128,8 @@ GRUFAST_INLINE void gemm_outer_of(const OuterGemm<T>& g) {
 
 template <class T>
 void gemm_outer(const OuterGemm<T>& g) noexcept {
-    with_constant<kMaxSlots>(g.slots, [&](auto n) { gemm_outer_of<T, decltype(n)::value>(g); });
+    with_constant<kMaxWindow>(g.slots,
+                              [&](auto n) { gemm_outer_of<T, decltype(n)::value>(g); });
 }
 
 template <class T>
@@ -131,15 +138,23 @@ void sum_rows(const RowSum<T>& s) noexcept {
     for (Index panel = s.panel_begin; panel < s.panel_end; ++panel) {
         with_constant<kMaxSlots>(s.slots, [&](auto slots) {
             constexpr int N = decltype(slots)::value;
-            T* out = s.out + panel * N * lanes;
+            T* out = s.out + panel * s.out_panel;
             const T* g = s.g + panel * s.g_panel;
+            const T* a = s.a ? s.a + panel * lanes : nullptr;
             Vec<T> acc[N];
 #pragma GCC unroll 16
             for (int j = 0; j < N; ++j)
                 acc[j] = s.accumulate ? load<T>(out + j * lanes) : Vec<T>{};
             for (Index row = 0; row < s.rows; ++row, g += s.g_row) {
+                if (s.a) {
+                    const Vec<T> factor = load<T>(a + row * s.a_row);
 #pragma GCC unroll 16
-                for (int j = 0; j < N; ++j) acc[j] += load<T>(g + j * lanes);
+                    for (int j = 0; j < N; ++j)
+                        acc[j] = fma(load<T>(g + j * lanes), factor, acc[j]);
+                } else {
+#pragma GCC unroll 16
+                    for (int j = 0; j < N; ++j) acc[j] += load<T>(g + j * lanes);
+                }
             }
 #pragma GCC unroll 16
             for (int j = 0; j < N; ++j) store<T>(out + j * lanes, acc[j]);

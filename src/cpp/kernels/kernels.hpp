@@ -13,9 +13,13 @@ namespace grufast {
 
 using Index = std::ptrdiff_t;
 
-constexpr int kMaxSlots = 4;
-constexpr int kMaxStages = 2;
-constexpr int kMaxSequences = 2;
+constexpr int kMaxSlots = 8;
+constexpr int kMaxWindow = 4;  // slots of one product
+constexpr int kMaxStages = 3;
+constexpr int kMaxSequences = 3;
+constexpr int kMaxStates = 2;
+constexpr int kMaxDiagonals = 3;
+constexpr int kMaxCarries = 2 * kMaxStates + 1;
 
 // Widths of the strips that n vectors are cut into: twos, and a three where n is odd, so that
 // threads can share them evenly. A strip of one vector leaves the FMA units waiting for loads
@@ -29,23 +33,56 @@ static constexpr int strip_width(Index vectors_left) {
     return vectors_left == odd_strip(vectors_left) ? odd_strip(vectors_left) : 2;
 }
 
-// One recurrent product within a step: slots [first_slot, first_slot + slots) take weight_hh
-// times sequence `operand` at time t + offset (0: the state before the step).
+enum Activation : int {
+    kLinear,
+    kTanh,
+    kSigmoid,
+    kRelu,
+    kHardSigmoid,
+    kSoftsign,
+    kElu,
+    kGelu,
+    kSwish,
+    kSoftplus,
+    kActivationCount
+};
+// Whether the slope is taken from the activation's input; otherwise it follows from its value.
+static constexpr bool keeps_input(Activation activation) {
+    return activation == kGelu || activation == kSwish;
+}
+
+// A part of a step after which all units must be there: slots [first_slot, first_slot + slots)
+// take weight_hh times sequence `operand` at time t + offset (0: the state before the step),
+// then the cell's formula runs. No slots: the formula alone.
 struct Stage {
     int first_slot, slots, operand, offset;
+};
+
+// A slot that takes a diagonal weight (a row of the cell's unit parameters) times a sequence.
+struct Diagonal {
+    int slot, sequence, offset;
 };
 
 // All that the engine knows of a cell.
 struct CellInfo {
     const char* name;
-    int gates;                // row blocks of weight_ih and weight_hh
-    int slots;                // places in the gate buffer, per unit
-    int input_slots;          // slots [0, input_slots) take the product with x
-    int ih_block[kMaxSlots];  // row block of weight_ih that slot s takes
-    int hh_block[kMaxSlots];  // row block of weight_hh that slot s takes
+    int ih_blocks, hh_blocks;  // row blocks of weight_ih and weight_hh
+    int slots;                 // places in the gate buffer, per unit
+    int input_slots;           // slots [0, input_slots) take the product with x
+    int ih_block[kMaxSlots];   // row block of weight_ih that slot s takes
+    int hh_block[kMaxSlots];   // row block of weight_hh that slot s takes
     int stages;
     Stage stage[kMaxStages];
-    int sequences;  // kept over time: 0 is the state h, 1 what the cell brings besides
+    int sequences;  // kept over time: the states, h first, then what the cell brings besides
+    int states;
+    // Unit parameters besides weights and biases, [parameters][H]; where diagonals do not say
+    // how, the cell adds up their gradients row by row.
+    int parameters;
+    int diagonals;
+    Diagonal diagonal[kMaxDiagonals];
+    // The formula is a pass of its own behind the product, which keeps rare cells small.
+    bool separate;
+    bool whole_rows;  // the formula needs all units of a row at once
 };
 
 // A in products: rows of `blocks` full blocks, then a tail cut into `tail_blocks` pieces.
@@ -58,17 +95,19 @@ struct BlockedRows {
     Index tail_blocks, tail_size, tail_block;
 };
 
-// out[row][slot] of panel p = bias + sum over k of a[row][k] weight[p][k][slot].
+// out[row][slot] of panel p = init + sum over k of a[row][k] weight[p][k][slot], init being out
+// itself for the first `accumulate` slots, else the bias.
 template <class T>
 struct PanelGemm {
     const T* a;
     Index a_row, k;
     const T* weight;  // [panel][k][slots][lanes]
-    const T* bias;    // [panel][slots][lanes]
-    T* out;           // row r of panel p: out + p * out_panel + r * out_row
+    const T* bias;    // [panel][slots][lanes], panels bias_panel apart
+    Index bias_panel;
+    T* out;  // row r of panel p: out + p * out_panel + r * out_row
     Index out_panel, out_row;
     Index rows, panels;
-    int slots;
+    int slots, accumulate;
 };
 
 // out[row][column] = init + a[row] . weight[column], init being bias, out itself, or zero.
@@ -100,13 +139,16 @@ struct OuterGemm {
     bool accumulate;
 };
 
-// out[panel][slot] (+)= sum over rows of g[row][panel][slot].
+// out[panel][slot] (+)= sum over rows of g[row][panel][slot], times a[row][panel] where given.
 template <class T>
 struct RowSum {
     const T* g;
     Index g_row, g_panel, rows;
+    const T* a;  // null: ones; its panels are vectors side by side
+    Index a_row;
     Index panel_begin, panel_end;
-    T* out;  // [panel][slots][lanes]
+    T* out;  // [panel][slots][lanes], panels out_panel apart
+    Index out_panel;
     int slots;
     bool accumulate;
 };
@@ -121,6 +163,16 @@ struct Transpose {
     bool whole_vectors;  // zeros up to whole vectors behind the elements of each row of `to`
 };
 
+// Zoneout: units that keep their old state. Random: with probability `rate`, drawn from the
+// seed, the state's number, the step, the row and the unit; else a part `rate` of it.
+// Krueger et al. 2017, arXiv 1606.01305.
+template <class T>
+struct Zone {
+    T rate[kMaxStates];
+    bool random;
+    unsigned seed;
+};
+
 // Some steps of a recurrent layer for some rows and panels.
 template <class T>
 struct StepForward {
@@ -131,11 +183,19 @@ struct StepForward {
     Index slots_panel, slots_row, slots_step;
     T* sequence[kMaxSequences];  // at time t: sequence + ((first + t) & mask) * sequence_step
     Index sequence_row, sequence_step, first, mask[kMaxSequences];
-    const T* weight[kMaxStages];  // [panel][k][slots of the stage][lanes]
-    const T* bias;                // [panel][slots][lanes]; read where a slot takes no x
-    T* y;                         // null: not wanted
+    const T* weight[kMaxStages];   // [panel][k][slots of the stage][lanes]
+    const T* bias;                 // [panel][slots][lanes]; read where a slot takes no x
+    const T* parameters;           // [panel][parameters][lanes]
+    const Activation* activation;  // of the candidate (or state), of the gates
+    T* y;                          // null: not wanted
     Index y_row, y_step;
     bool save;
+    // For cells whose formula is separate. Products take `masked` in place of sequence 0, which
+    // is the state times the mask of its row; null: they do not.
+    T* masked;
+    const T* row_mask;
+    Zone<T> zone;
+    Index time, row_first, row_stride;  // of the zones: of step 0 and row 0 here
 };
 
 // The same backwards in time: step `steps - 1` first, then down to 0.
@@ -152,31 +212,67 @@ struct StepBackward {
     const T* sequence[kMaxSequences];  // at time t: sequence + t * sequence_step
     Index sequence_row, sequence_step;
     const T* weight[kMaxStages];  // strips of [k][width][lanes], k over the stage's slots
-    T* carry[kMaxSequences];      // gradient from the later steps that skips the products
+    const T* parameters;          // as in StepForward
+    const Activation* activation;
+    T* dparameters;  // [row][panel][parameters][lanes], added to; for cells with whole rows
+    Index dparameters_row;
+    // Gradients from the later steps that skip the products, one a state; behind them, where
+    // the formula is separate, a place for a product and one for what zones keep of each state.
+    T* carry[kMaxCarries];
     Index carry_row;
     const T* dy;  // null: zero
     Index dy_row, dy_step;
+    const T* row_mask;  // as in StepForward
+    Zone<T> zone;
+    Index time, row_first, row_stride;
 };
 
 template <class T>
 struct CellKernels {
     CellInfo info;
+    bool multiplies_next;  // backward stage 0 does: then so does the first step's gradient
     void (*forward)(const StepForward<T>&) noexcept;
     void (*backward)(const StepBackward<T>&) noexcept;
 };
 
-enum CellId : int { kGru, kGruResetBefore, kCellCount };
+enum CellId : int {
+    kGru,
+    kGruResetBefore,
+    kLstm,
+    kGruChosen,
+    kGruResetBeforeChosen,
+    kLstmChosen,
+    kLstmPeephole,
+    kSimpleRnn,
+    kMgu,
+    kJordan,
+    kGruDecay,
+    kGruNormalized,
+    kLstmNormalized,
+    kCellCount
+};
 
-enum Activation : int { kLinear, kTanh, kSigmoid, kRelu, kActivationCount };
+// n elements of a weight, of its gradient and of what the rule keeps besides (null where a
+// setting has no use for it). First the gradient is scaled and then held to [-limit, limit],
+// and the weight multiplied by `decay`.
+constexpr int kMaxKept = 3;
+template <class T>
+struct Update {
+    T* weight;
+    const T* gradient;
+    T* kept[kMaxKept];
+    Index n;
+    T scale, limit, decay;
+};
 
 template <class T>
-struct Sgd {
+struct Sgd {  // keeps velocity
     T learning_rate, momentum;
     bool nesterov;
 };
 
 template <class T>
-struct Adam {
+struct Adam {          // keeps m, v, v_hat
     T step_size;       // learning_rate / (1 - beta_1^step)
     T beta_1, rest_1;  // rest = 1 - beta, taken before rounding to T
     T beta_2, rest_2;
@@ -201,6 +297,16 @@ struct CrossEntropy {
 };
 
 template <class T>
+struct RmsProp {  // keeps the mean square, the sum of steps, the mean
+    T learning_rate, rho, rest, momentum, epsilon;
+};
+
+template <class T>
+struct Adagrad {  // keeps the sum of squares
+    T learning_rate, epsilon;
+};
+
+template <class T>
 struct KernelTable {
     Index lanes;
     void (*gemm_panels)(const PanelGemm<T>&) noexcept;
@@ -209,11 +315,14 @@ struct KernelTable {
     void (*sum_rows)(const RowSum<T>&) noexcept;
     void (*transpose)(const Transpose<T>&) noexcept;
     CellKernels<T> cells[kCellCount];
-    // y = act(y), and dx = dy * act'(x) from y = act(x)
-    void (*activate)(Activation, T* y, Index n) noexcept;
-    void (*activate_backward)(Activation, const T* y, const T* dy, T* dx, Index n) noexcept;
-    void (*sgd)(const Sgd<T>&, T* w, const T* g, T* velocity, Index n) noexcept;
-    void (*adam)(const Adam<T>&, T* w, const T* g, T* m, T* v, Index n) noexcept;
+    // y = act(a), in place or not; da = dy act'(a), where `kept` is a if keeps_input, else y
+    void (*activate)(Activation, const T* a, T* y, Index n) noexcept;
+    void (*activate_backward)(Activation, const T* kept, const T* dy, T* da, Index n) noexcept;
+    void (*sgd)(const Sgd<T>&, const Update<T>&) noexcept;
+    void (*adam)(const Adam<T>&, const Update<T>&) noexcept;
+    void (*rmsprop)(const RmsProp<T>&, const Update<T>&) noexcept;
+    void (*adagrad)(const Adagrad<T>&, const Update<T>&) noexcept;
+    double (*sum_squares)(const T* x, Index n) noexcept;
     void (*cross_entropy)(const CrossEntropy<T>&) noexcept;
 };
 

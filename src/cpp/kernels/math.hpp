@@ -74,6 +74,18 @@ GRUFAST_INLINE Vec<T> expm1(Vec<T> x) {
     const ExpParts<T> e = exp_parts<T>(x);
     return fma(e.scale, e.q, e.scale - 1);
 }
+// log(1 + x), 0 <= x <= 1: twice the area tangent of s = x / (2 + x) <= 1/3 by its power
+// series, cut where the rest is below a tenth of a rounding error.
+template <class T>
+GRUFAST_INLINE Vec<T> log1p(Vec<T> x) {
+    constexpr int terms = sizeof(T) == 4 ? 7 : 16;  // 2 s^3 / 3 is the first
+    const Vec<T> s = x / (2 + x), square = s * s;
+    Vec<T> p = {};
+#pragma GCC unroll 16
+    for (int i = terms; i > 0; --i)
+        p = fma(p, square, splat<T>(T(2) / static_cast<T>(2 * i + 1)));
+    return fma(s * square, p, s + s);
+}
 
 // e^-a as the gates use it: clamped so that products of two stay finite.
 template <class T>

@@ -1,26 +1,15 @@
 // Steps of any cell: the recurrent product in a register tile, the cell's formula as its
-// epilogue. A cell (gru.hpp) brings `info` and `forward<stage>`, `backward<stage>` for one
-// row's vector of units.
+// epilogue; or, for cells that are rarely used, as a pass of its own. A cell (gru.hpp) brings
+// `info`, `forward<stage>` and `backward<stage>` for one row's vector of units, and `back`: the
+// forward stage whose weights a backward stage multiplies first, or -1.
 #pragma once
 
-#include "tile.hpp"
+#include "cell.hpp"
+#include "gemm.hpp"
+#include "zoneout.hpp"
 
 namespace grufast {
 namespace {
-
-// One row's vector of units, as a cell's formula sees it.
-template <class T>
-struct ForwardUnit {
-    T* slots;                        // in: x's products; out, when saving: the cell's choice
-    const T* before[kMaxSequences];  // the sequences before and after this step
-    T* after[kMaxSequences];
-};
-template <class T>
-struct BackwardUnit {
-    T* slots;  // in: what forward saved; out: gradients
-    const T* before[kMaxSequences];
-    T* carry[kMaxSequences];
-};
 
 template <class T>
 constexpr Index whole_vectors(Index n) {
@@ -50,14 +39,33 @@ GRUFAST_INLINE void accumulate_ahead(Tile<T, R, N>& acc, const T* a, Index a_row
     }
 }
 
+template <class T>
+GRUFAST_INLINE Index at_time(const StepForward<T>& f, int s, Index t) {
+    return ((f.first + t) & f.mask[s]) * f.sequence_step;
+}
+
+template <class Cell, class T>
+GRUFAST_INLINE ForwardUnit<T> forward_unit(const StepForward<T>& f, Index t, Index panel,
+                                           Index row) {
+    constexpr Index lanes = kLanes<T>;
+    ForwardUnit<T> u;
+    u.slots = f.slots + panel * f.slots_panel + row * f.slots_row + t * f.slots_step;
+    for (int s = 0; s < Cell::info.sequences; ++s) {
+        T* unit = f.sequence[s] + row * f.sequence_row + panel * lanes;
+        u.before[s] = unit + at_time(f, s, t);
+        u.after[s] = unit + at_time(f, s, t + 1);
+    }
+    u.parameters = f.parameters + panel * Cell::info.parameters * lanes;
+    u.activation = f.activation;
+    u.mask = f.row_mask ? f.row_mask + row * f.sequence_row + panel * lanes : nullptr;
+    return u;
+}
+
 template <class Cell, class T, int S, int R, int P>
 GRUFAST_INLINE void forward_tile(const StepForward<T>& f, Index t, Index panel, Index row) {
     constexpr Stage stage = Cell::info.stage[S];
     constexpr Index lanes = kLanes<T>;
     constexpr int N = stage.slots;
-    const auto at = [&](int s, Index time) {
-        return ((f.first + time) & f.mask[s]) * f.sequence_step;
-    };
     T* slots = f.slots + panel * f.slots_panel + row * f.slots_row + t * f.slots_step;
 
     Tile<T, R, P * N> acc;
@@ -75,8 +83,8 @@ GRUFAST_INLINE void forward_tile(const StepForward<T>& f, Index t, Index panel, 
             }
         }
     }
-    const T* operand =
-        f.sequence[stage.operand] + at(stage.operand, t + stage.offset) + row * f.sequence_row;
+    const T* operand = f.sequence[stage.operand] + at_time(f, stage.operand, t + stage.offset) +
+                       row * f.sequence_row;
     const Index panel_weights = f.hidden * N * lanes;
     const T* weight = f.weight[S] + panel * panel_weights;
     const Index tiles = f.rows / R;
@@ -98,26 +106,72 @@ GRUFAST_INLINE void forward_tile(const StepForward<T>& f, Index t, Index panel, 
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 16
         for (int p = 0; p < P; ++p) {
-            const Index unit = (row + r) * f.sequence_row + (panel + p) * lanes;
-            ForwardUnit<T> u;
-            u.slots = slots + p * f.slots_panel + r * f.slots_row;
-            for (int s = 0; s < Cell::info.sequences; ++s) {
-                u.before[s] = f.sequence[s] + at(s, t) + unit;
-                u.after[s] = f.sequence[s] + at(s, t + 1) + unit;
-            }
+            const ForwardUnit<T> u = forward_unit<Cell, T>(f, t, panel + p, row + r);
             Cell::template forward<S, T>(&acc.v[r][p * N], u, f.save);
+        }
+    }
+}
+
+// The product of a stage alone, into the slots.
+template <class Cell, class T, int S>
+void forward_product(const StepForward<T>& f, Index t) noexcept {
+    constexpr Stage stage = Cell::info.stage[S];
+    constexpr Index lanes = kLanes<T>;
+    constexpr int N = stage.slots, from_x = Cell::info.input_slots - stage.first_slot;
+    PanelGemm<T> g;
+    g.a = (stage.operand == 0 && f.masked ? f.masked : f.sequence[stage.operand]) +
+          at_time(f, stage.operand, t + stage.offset);
+    g.a_row = f.sequence_row;
+    g.k = f.hidden;
+    g.weight = f.weight[S] + f.panel_begin * f.hidden * N * lanes;
+    g.bias_panel = Cell::info.slots * lanes;
+    g.bias = f.bias + f.panel_begin * g.bias_panel + stage.first_slot * lanes;
+    g.out =
+        f.slots + f.panel_begin * f.slots_panel + t * f.slots_step + stage.first_slot * lanes;
+    g.out_panel = f.slots_panel;
+    g.out_row = f.slots_row;
+    g.rows = f.rows;
+    g.panels = f.panel_end - f.panel_begin;
+    g.slots = N;
+    g.accumulate = from_x < 0 ? 0 : from_x < N ? from_x : N;
+    gemm_panels<T>(g);
+}
+
+template <class Cell, class T, int S>
+void forward_formula(const StepForward<T>& f, Index t) noexcept {
+    constexpr Stage stage = Cell::info.stage[S];
+    constexpr Index lanes = kLanes<T>;
+    if constexpr (Cell::info.whole_rows) {
+        for (Index row = 0; row < f.rows; ++row) {
+            const ForwardUnit<T> u = forward_unit<Cell, T>(f, t, 0, row);
+            Cell::template forward_row<T>(u.slots, f.slots_panel, f.hidden, u);
+        }
+    } else {
+        for (Index panel = f.panel_begin; panel < f.panel_end; ++panel) {
+            for (Index row = 0; row < f.rows; ++row) {
+                const ForwardUnit<T> u = forward_unit<Cell, T>(f, t, panel, row);
+                Vec<T> a[kMaxWindow] = {};
+                for (int j = 0; j < stage.slots; ++j) {
+                    a[j] = load<T>(u.slots + (stage.first_slot + j) * lanes);
+                }
+                Cell::template forward<S, T>(a, u, f.save);
+            }
         }
     }
 }
 
 template <class Cell, class T, int S>
 void forward_stage(const StepForward<T>& f, Index t) noexcept {
-    for_panel_tiles<kTileRows<Cell::info.stage[S].slots>>(
-        f.rows, f.panel_begin, f.panel_end, ((f.first + t) & 1) != 0,
-        [&](auto rows, auto panels, Index panel, Index row) {
-            forward_tile<Cell, T, S, decltype(rows)::value, decltype(panels)::value>(
-                f, t, panel, row);
-        });
+    if constexpr (Cell::info.separate) {
+        if constexpr (Cell::info.stage[S].slots > 0) forward_product<Cell, T, S>(f, t);
+        return forward_formula<Cell, T, S>(f, t);
+    } else
+        for_panel_tiles<kTileRows<Cell::info.stage[S].slots>, Cell::info.stage[S].slots == 1>(
+            f.rows, f.panel_begin, f.panel_end, ((f.first + t) & 1) != 0,
+            [&](auto rows, auto panels, Index panel, Index row) {
+                forward_tile<Cell, T, S, decltype(rows)::value, decltype(panels)::value>(
+                    f, t, panel, row);
+            });
 }
 
 template <class Cell, class T, int S>
@@ -144,14 +198,63 @@ GRUFAST_INLINE void copy_state(const StepForward<T>& f, Index t) {
     }
 }
 
+// What comes behind a separate formula: zones, and the state that the next products take.
+template <class Cell, class T>
+void finish_states(const StepForward<T>& f, Index t) noexcept {
+    constexpr Index lanes = kLanes<T>;
+    for (int s = 0; s < Cell::info.states; ++s) {
+        if (f.zone.rate[s] <= 0) continue;
+        for (Index row = 0; row < f.rows; ++row) {
+            for (Index panel = f.panel_begin; panel < f.panel_end; ++panel) {
+                T* unit = f.sequence[s] + row * f.sequence_row + panel * lanes;
+                T* after = unit + at_time(f, s, t + 1);
+                const Vec<T> before = load<T>(unit + at_time(f, s, t)), now = load<T>(after);
+                const Vec<T> zone = zone_of<T>(f.zone, s, f.time + t,
+                                               f.row_first + row * f.row_stride, panel * lanes);
+                store<T>(after, fma(zone, before - now, now));
+            }
+        }
+    }
+    if (!f.masked) return;
+    for (Index row = 0; row < f.rows; ++row) {
+        for (Index panel = f.panel_begin; panel < f.panel_end; ++panel) {
+            const Index unit = row * f.sequence_row + panel * lanes;
+            const Index at = unit + at_time(f, 0, t + 1);
+            store<T>(f.masked + at, load<T>(f.sequence[0] + at) * load<T>(f.row_mask + unit));
+        }
+    }
+}
+
 template <class Cell, class T>
 void forward_steps(const StepForward<T>& f) noexcept {
-    static_assert(kMaxStages == 2);
+    static_assert(kMaxStages == 3);
     for (Index t = 0; t < f.steps; ++t) {
         forward_stage_if<Cell, T, 0>(f, t);
         forward_stage_if<Cell, T, 1>(f, t);
-        if (f.y && f.stage_end == Cell::info.stages) copy_state(f, t);
+        forward_stage_if<Cell, T, 2>(f, t);
+        if (f.stage_end < Cell::info.stages) continue;
+        if constexpr (Cell::info.separate) finish_states<Cell, T>(f, t);
+        if (f.y) copy_state(f, t);
     }
+}
+
+template <class Cell, class T>
+GRUFAST_INLINE BackwardUnit<T> backward_unit(const StepBackward<T>& b, Index t, Index vector,
+                                             Index row) {
+    constexpr Index lanes = kLanes<T>;
+    BackwardUnit<T> u;
+    u.slots = b.slots + vector * b.slots_panel + row * b.slots_row + t * b.slots_step;
+    const Index column = vector * lanes;
+    for (int s = 0; s < Cell::info.sequences; ++s) {
+        u.before[s] = b.sequence[s] + t * b.sequence_step + row * b.sequence_row + column;
+    }
+    for (int s = 0; s < Cell::info.states; ++s) {
+        u.carry[s] = b.carry[s] + row * b.carry_row + column;
+    }
+    u.parameters = b.parameters + vector * Cell::info.parameters * lanes;
+    u.activation = b.activation;
+    u.mask = b.row_mask ? b.row_mask + row * b.carry_row + column : nullptr;
+    return u;
 }
 
 template <class Cell, class T, int S, int R, int P, int N>
@@ -171,16 +274,6 @@ GRUFAST_INLINE void backward_tile(const StepBackward<T>& b, Index t,
                        : Vec<T>{};
         }
     }
-    const auto unit = [&](Index r, Index j) {
-        BackwardUnit<T> u;
-        u.slots = b.slots + (vector + j) * b.slots_panel + r * b.slots_row + t * b.slots_step;
-        for (int s = 0; s < Cell::info.sequences; ++s) {
-            const Index column = (vector + j) * lanes;
-            u.before[s] = b.sequence[s] + t * b.sequence_step + r * b.sequence_row + column;
-            u.carry[s] = b.carry[s] + r * b.carry_row + column;
-        }
-        return u;
-    };
     if (gates) {
         // What forward saved is far away by now. Without asking for it a
         // training step takes 5 to 12 % longer (Zen 5, H = 128 and 256).
@@ -188,7 +281,7 @@ GRUFAST_INLINE void backward_tile(const StepBackward<T>& b, Index t,
             if (block >= R) return;
 #pragma GCC unroll 16
             for (int j = 0; j < P * N; ++j) {
-                const BackwardUnit<T> u = unit(row + block, j);
+                const BackwardUnit<T> u = backward_unit<Cell, T>(b, t, vector + j, row + block);
 #pragma GCC unroll 16
                 for (int s = 0; s < Cell::info.slots; ++s)
                     __builtin_prefetch(u.slots + s * lanes);
@@ -202,17 +295,18 @@ GRUFAST_INLINE void backward_tile(const StepBackward<T>& b, Index t,
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 16
         for (int j = 0; j < P * N; ++j) {
-            const BackwardUnit<T> u = unit(row + r, j);
+            const BackwardUnit<T> u = backward_unit<Cell, T>(b, t, vector + j, row + r);
             Cell::template backward<S, T>(acc.v[r][j], u);
         }
     }
 }
 
+// The gradients that backward stage S multiplies: of the next step in stage 0, else of this
+// one. No data: none.
 template <class Cell, class T, int S>
-void backward_stage(const StepBackward<T>& b, Index t) noexcept {
-    constexpr Stage stage = Cell::info.stage[S];
+GRUFAST_INLINE BlockedRows<T> multiplied(const StepBackward<T>& b, Index t) {
+    constexpr Stage stage = Cell::info.stage[Cell::back[S]];
     constexpr Index lanes = kLanes<T>;
-    // Stage 0 multiplies the next step's gradients, stage 1 this step's.
     const bool outside = S == 0 && t + 1 == b.steps;
     const T* slots = outside ? b.next_slots : b.slots + (S == 0 ? t + 1 : t) * b.slots_step;
     BlockedRows<T> gates;
@@ -224,21 +318,107 @@ void backward_stage(const StepBackward<T>& b, Index t) noexcept {
     gates.tail_size = b.hidden % lanes;
     gates.tail_blocks = gates.tail_size ? stage.slots : 0;
     gates.tail_block = lanes;
-    const BlockedRows<T>* product = slots ? &gates : nullptr;
-    const auto strips = [&](auto n, Index vector, Index count) {
-        constexpr int N = decltype(n)::value;
-        for_panel_tiles<kTileRows<N>>(
-            b.rows, 0, count, ((b.first + t) & 1) != 0,
-            [&](auto rows, auto panels, Index strip, Index row) {
-                backward_tile<Cell, T, S, decltype(rows)::value, decltype(panels)::value, N>(
-                    b, t, product, vector + strip * N, row);
-            });
-    };
-    const Index last = b.vector_end == b.vectors ? odd_strip(b.vectors) : 0;
-    const Index twos = (b.vector_end - last - b.vector_begin) / 2;
-    strips(Constant<2>{}, b.vector_begin, twos);
-    if (last == 1) strips(Constant<1>{}, b.vector_end - 1, 1);
-    if (last == 3) strips(Constant<3>{}, b.vector_end - 3, 1);
+    return gates;
+}
+
+// What zones keep of the states' gradients goes round the formula: before it, set aside; after
+// it, put back.
+template <class Cell, class T>
+void pass_zones(const StepBackward<T>& b, Index t, bool before) noexcept {
+    constexpr Index lanes = kLanes<T>;
+    for (int s = 0; s < Cell::info.states; ++s) {
+        if (b.zone.rate[s] <= 0) continue;
+        T* aside = b.carry[Cell::info.states + 1 + s];
+        for (Index row = 0; row < b.rows; ++row) {
+            for (Index vector = b.vector_begin; vector < b.vector_end; ++vector) {
+                const Index unit = row * b.carry_row + vector * lanes;
+                const Vec<T> carry = load<T>(b.carry[s] + unit);
+                if (before) {
+                    const Vec<T> kept =
+                        carry * zone_of<T>(b.zone, s, b.time + t,
+                                           b.row_first + row * b.row_stride, vector * lanes);
+                    store<T>(aside + unit, kept);
+                    store<T>(b.carry[s] + unit, carry - kept);
+                } else {
+                    store<T>(b.carry[s] + unit, carry + load<T>(aside + unit));
+                }
+            }
+        }
+    }
+}
+
+// The product and the formula, one after the other. What stage 0 receives is in carry[0], what
+// a later one does comes behind the states' carries.
+template <class Cell, class T, int S>
+void backward_apart(const StepBackward<T>& b, Index t) noexcept {
+    constexpr Index lanes = kLanes<T>;
+    const bool apart = S > 0 || b.row_mask;  // from the carry
+    T* received = b.carry[S == 0 ? 0 : Cell::info.states];
+    if constexpr (Cell::back[S] >= 0) {
+        StripGemm<T> g{};
+        g.a = multiplied<Cell, T, S>(b, t);
+        const Index column = b.vector_begin * lanes;
+        g.weight =
+            b.weight[Cell::back[S]] + column * b.hidden * Cell::info.stage[Cell::back[S]].slots;
+        T* product = apart ? b.carry[Cell::info.states] : received;
+        g.out = product + column;
+        g.out_row = b.carry_row;
+        g.rows = b.rows;
+        g.columns = (b.vector_end - b.vector_begin) * lanes;
+        g.accumulate = !apart;
+        if (g.a.data) gemm_strips<T>(g);
+        if (S == 0 && b.row_mask && g.a.data) {
+            for (Index row = 0; row < b.rows; ++row) {
+                for (Index i = column; i < column + g.columns; i += lanes) {
+                    const Index unit = row * b.carry_row + i;
+                    store<T>(received + unit,
+                             fma(load<T>(product + unit), load<T>(b.row_mask + unit),
+                                 load<T>(received + unit)));
+                }
+            }
+        }
+    }
+    if (S == 0) pass_zones<Cell, T>(b, t, true);
+    if constexpr (Cell::info.whole_rows) {
+        for (Index row = 0; row < b.rows; ++row) {
+            const BackwardUnit<T> u = backward_unit<Cell, T>(b, t, 0, row);
+            Cell::template backward_row<T>(u.slots, b.slots_panel, b.hidden, u,
+                                           b.dparameters + row * b.dparameters_row);
+        }
+    } else {
+        for (Index vector = b.vector_begin; vector < b.vector_end; ++vector) {
+            for (Index row = 0; row < b.rows; ++row) {
+                const BackwardUnit<T> u = backward_unit<Cell, T>(b, t, vector, row);
+                const Vec<T> d = load<T>(received + row * b.carry_row + vector * lanes);
+                Cell::template backward<S, T>(d, u);
+            }
+        }
+    }
+    if (S + 1 == Cell::info.stages) pass_zones<Cell, T>(b, t, false);
+}
+
+template <class Cell, class T, int S>
+void backward_stage(const StepBackward<T>& b, Index t) noexcept {
+    if constexpr (Cell::info.separate) {
+        return backward_apart<Cell, T, S>(b, t);
+    } else {
+        const BlockedRows<T> gates = multiplied<Cell, T, S>(b, t);
+        const BlockedRows<T>* product = gates.data ? &gates : nullptr;
+        const auto strips = [&](auto n, Index vector, Index count) {
+            constexpr int N = decltype(n)::value;
+            for_panel_tiles<kTileRows<N>, false>(
+                b.rows, 0, count, ((b.first + t) & 1) != 0,
+                [&](auto rows, auto panels, Index strip, Index row) {
+                    backward_tile<Cell, T, S, decltype(rows)::value, decltype(panels)::value,
+                                  N>(b, t, product, vector + strip * N, row);
+                });
+        };
+        const Index last = b.vector_end == b.vectors ? odd_strip(b.vectors) : 0;
+        const Index twos = (b.vector_end - last - b.vector_begin) / 2;
+        strips(Constant<2>{}, b.vector_begin, twos);
+        if (last == 1) strips(Constant<1>{}, b.vector_end - 1, 1);
+        if (last == 3) strips(Constant<3>{}, b.vector_end - 3, 1);
+    }
 }
 
 template <class Cell, class T, int S>
@@ -269,6 +449,7 @@ void backward_steps(const StepBackward<T>& b) noexcept {
         if (b.dy && b.stage_begin == 0) add_output_gradient(b, t);
         backward_stage_if<Cell, T, 0>(b, t);
         backward_stage_if<Cell, T, 1>(b, t);
+        backward_stage_if<Cell, T, 2>(b, t);
     }
 }
 

@@ -82,27 +82,33 @@ GRUFAST_INLINE void for_row_tiles(Index rows, const F& f) {
 
 // Cuts rows x panels into tiles, panels outside: f(Constant<rows>, Constant<panels>, first
 // panel, first row). One or two rows alone have too few accumulators to hide the FMA's latency,
-// so they take two panels at a time.
+// so they take two panels at a time; so do all rows where a panel is one vector wide
+// (`Narrow`).
 //
 // Backwards, few rows take the last panels first: where every other step does, the weights that
 // a step used last are still near when the next one begins. A single row at H = 512 gains 29 %
 // (Zen 5, 3 MB of weights, 1 MB of L2); 64 rows would lose 2 to 3 %.
-template <int Max, class F>
+template <int Max, bool Narrow, class F>
 GRUFAST_INLINE void for_panel_tiles(Index rows, Index begin, Index end, bool backwards,
                                     const F& f) {
     const Index rest = rows % Max, full = rows - rest;
-    const Index together = rest > 0 && rest <= 2 ? 2 : 1;
+    const Index together = Narrow || (rest > 0 && rest <= 2) ? 2 : 1;
     const Index groups = (end - begin + together - 1) / together;
     for (Index i = 0; i < groups; ++i) {
         const Index first = begin + (backwards && full == 0 ? groups - 1 - i : i) * together;
         const Index count = first + together <= end ? together : 1;
-        for (Index panel = first; panel < first + count; ++panel) {
+        if (Narrow && count == 2) {
             for (Index row = 0; row < full; row += Max)
-                f(Constant<Max>{}, Constant<1>{}, panel, row);
+                f(Constant<Max>{}, Constant < Narrow ? 2 : 1 > {}, first, row);
+        } else {
+            for (Index panel = first; panel < first + count; ++panel) {
+                for (Index row = 0; row < full; row += Max)
+                    f(Constant<Max>{}, Constant<1>{}, panel, row);
+            }
         }
         if (rest > 0) {
             with_constant<Max - 1>(rest, [&](auto r) {
-                if constexpr (decltype(r)::value <= 2) {
+                if constexpr (Narrow || decltype(r)::value <= 2) {
                     if (count == 2) return f(r, Constant<2>{}, first, full);
                 }
                 f(r, Constant<1>{}, first, full);
