@@ -82,8 +82,15 @@ def ragged(n: int = 30, channels: int = 2) -> Any:
 # scikit-learn's own checks
 
 
-@estimator_checks.parametrize_with_checks(  # type: ignore[untyped-decorator]
-    [GRURegressor(), GRUClassifier()]
+@pytest.mark.parametrize(
+    ("estimator", "check"),
+    [
+        pytest.param(*case, id=f"{kind.__name__}-{index}")
+        for kind in (GRURegressor, GRUClassifier)
+        for index, case in enumerate(
+            estimator_checks.estimator_checks_generator(kind())
+        )
+    ],
 )
 def test_scikit_learns_checks(estimator: Any, check: Callable[[Any], None]) -> None:
     check(estimator)
