@@ -26,6 +26,8 @@ NATIVE_TESTS = [
     "stack",
     "dense",
     "inputs",
+    "masks",
+    "fit_lists",
     "threads",
     "optimizers",
     "losses",
