@@ -449,7 +449,8 @@ class RecurrentLayer(WeightedLayer):
 
     def _pack(self) -> None:
         for native, suffix in zip(self._native, self.suffixes, strict=True):
-            own = {n: self._weights[f"{n}{suffix}"] for n in self.cell._names}
+            names = self.cell.weight_shapes(1)
+            own = {n: self._weights[f"{n}{suffix}"] for n in names}
             native.pack(*self.cell._native_weights(own))
 
     def _make_native(self, input_size: int) -> list[_core.Recurrent]:
