@@ -89,6 +89,11 @@ LAYERS: dict[str, Kind] = {
 }
 
 
+#: What also runs in both directions, and how.
+BIDIRECTIONAL = ("SimpleRNN", "LSTM", "LSTM peephole", "GRU", "GRU reset_before", "MGU")
+BIDIRECTIONAL_WAYS = ("initial state", "lengths", "mask", "repeat")
+
+
 class How(NamedTuple):
     """How a layer is run: its options, and a call's arguments besides x."""
 
@@ -128,6 +133,28 @@ RANDOM = {
 
 def allowed(kind: Kind, semantics: str) -> bool:
     return kind.one_bias or semantics != "one bias"
+
+
+PAIRS = [
+    (name, semantics)
+    for name, kind in LAYERS.items()
+    for semantics in SEMANTICS
+    if allowed(kind, semantics)
+]
+
+#: What is known to be wrong, and why; a test says when it no longer is.
+WRONG = {
+    ("GRUD", semantics): "takes the last observation before a step whatever is skipped"
+    for semantics in (
+        "mask",
+        "repeat",
+        "resets",
+        "go_backwards",
+        "go_backwards, lengths",
+        "go_backwards, mask",
+        "everything",
+    )
+}
 
 
 def how_to_run(
@@ -512,3 +539,17 @@ def assert_right(
             growth = abs(moved[name] - expected[name]).max(initial=0)
             growth /= np.finfo(result.dtype).eps
             assert_close(name, result, expected[name], kind, longest, floor + growth)
+
+
+# What other libraries have too
+
+PYTORCH = {
+    (name, way)
+    for name in ("SimpleRNN", "SimpleRNN relu", "LSTM", "GRU")
+    for way in ("initial state", "lengths", "both directions")
+}
+KERAS = {
+    (name, way)
+    for name in ("SimpleRNN", "SimpleRNN relu", "LSTM", "GRU", "GRU reset_before")
+    for way in ("plain", "go_backwards", "mask", "repeat", "go_backwards, mask")
+}
