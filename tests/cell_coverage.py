@@ -18,7 +18,8 @@ every instruction set:
 
 - **O**: the oracle, `tests/cells.py`: the formulas in NumPy, in float64.
 - **P**: PyTorch. **K**: Keras (recorded outputs).
-- **–**: there is no such layer. **wrong**: known to differ from the oracle.
+- **–**: not tested, or there is no such layer. **wrong**: known to differ from the
+  oracle.
 
 "Everything" is a mask, repeated outputs, resets, backwards, dropout of inputs and
 states and zoneout at once. "Stateful" is compared with one long call.

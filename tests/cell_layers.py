@@ -64,9 +64,7 @@ LAYERS: dict[str, Kind] = {
         one_bias=False,
     ),
     "LSTM": Kind(layers.LSTM, cells.LSTM()),
-    "LSTM peephole": Kind(
-        layers.LSTM, cells.LSTM(peephole=True), {"peephole": True}
-    ),
+    "LSTM peephole": Kind(layers.LSTM, cells.LSTM(peephole=True), {"peephole": True}),
     "LSTM layer_norm": Kind(
         layers.LSTM, cells.LSTM(layer_norm=True), {"layer_norm": True}
     ),
@@ -90,7 +88,18 @@ LAYERS: dict[str, Kind] = {
 
 
 #: What also runs in both directions, and how.
-BIDIRECTIONAL = ("SimpleRNN", "LSTM", "LSTM peephole", "GRU", "GRU reset_before", "MGU")
+BIDIRECTIONAL = (
+    "SimpleRNN",
+    "SimpleRNN relu",
+    "JordanRNN",
+    "LSTM",
+    "LSTM peephole",
+    "LSTM softsign",
+    "GRU",
+    "GRU reset_before",
+    "GRU softsign",
+    "MGU",
+)
 BIDIRECTIONAL_WAYS = ("initial state", "lengths", "mask", "repeat")
 
 
@@ -187,7 +196,9 @@ def how_to_run(
         case "go_backwards, mask":
             return How({"go_backwards": True}, {"mask": mask})
         case "learned initial state":
-            return How({"learn_initial_state": True}, {"lengths": lengths}, states=False)
+            return How(
+                {"learn_initial_state": True}, {"lengths": lengths}, states=False
+            )
         case "one bias":
             return How({"bias": "single"}, {})
         case "dropout":
@@ -249,9 +260,10 @@ def layer_of(kind: Kind, case: cells.Case, **options: Any) -> Any:
     """A layer with a case's weights; learned first states are those of row 0."""
     weights = case.arguments["weights"]
     units, inputs = weights["weight_ih"].shape
-    units = weights["weight_ih"].shape[0] // cells.weight_shapes(kind.cell, inputs, 1)[
-        "weight_ih"
-    ][0]
+    units = (
+        weights["weight_ih"].shape[0]
+        // cells.weight_shapes(kind.cell, inputs, 1)["weight_ih"][0]
+    )
     if isinstance(kind.cell, cells.GRUD):
         options["x_mean"] = case.arguments["inputs"]["x_mean"].tolist()
     layer = kind.make(
@@ -324,7 +336,13 @@ def mixed(x: Array) -> Array:
 
 
 def drawn_zone(
-    seed: int, state: int, rate: float, valid: Array, reverse: bool, size: int, dtype: Any
+    seed: int,
+    state: int,
+    rate: float,
+    valid: Array,
+    reverse: bool,
+    size: int,
+    dtype: Any,
 ) -> Array:
     """Which units (N, T, size) keep their state.
 
@@ -386,7 +404,8 @@ def oracle_arguments(case: cells.Case, how: How, layer: Any) -> dict[str, Any]:
     arguments: dict[str, Any] = {**case.arguments}
     if layer.learn_initial_state:
         arguments["states"] = {
-            name: np.tile(a[:1], (len(a), 1)) for name, a in case.arguments["states"].items()
+            name: np.tile(a[:1], (len(a), 1))
+            for name, a in case.arguments["states"].items()
         }
     elif not how.states:
         arguments["states"] = {

@@ -39,6 +39,7 @@ from grufast import layers
 from reference import ACTIVATIONS
 from tolerances import DTYPES, Dtype, assert_close, assert_same_bits
 
+
 def marked(name: str, semantics: str) -> Any:
     reason = WRONG.get((name, semantics))
     marks = [pytest.mark.xfail(reason=reason, strict=True)] if reason else []
@@ -178,7 +179,9 @@ def test_calls_of_a_stateful_layer_go_on_where_the_last_one_ended(
         )
         layer.reset_states()
     layer(x)
-    with pytest.raises(ValueError, match=r"x: got 2 sequences.*belong to 9; call reset"):
+    with pytest.raises(
+        ValueError, match=r"x: got 2 sequences.*belong to 9; call reset"
+    ):
         layer(x[:2])
 
 
@@ -273,7 +276,11 @@ def test_both_directions_are_right(
     dy = rng.normal(size=merged.shape).astype(dtype)
     dx, grads = layer.backward((dy, *dlast), context)
     assert_same_bits(
-        {"y": layer(case.arguments["x"], state if len(state) > 1 else state[0], **how.call)[0]},
+        {
+            "y": layer(
+                case.arguments["x"], state if len(state) > 1 else state[0], **how.call
+            )[0]
+        },
         {"y": merged},
     )
 
@@ -398,7 +405,11 @@ def test_a_summary_has_the_textbooks_counts(name: str, bias: Any) -> None:
         (lambda: layers.LSTM(0), ValueError, "units: got 0, expected"),
         (lambda: layers.LSTM(2.0), TypeError, "units: got 2.0, expected"),
         (lambda: layers.MGU(2, units_=3), TypeError, "unknown arguments ['units_']"),
-        (lambda: layers.MGU(2, activation="sine"), ValueError, "activation: got 'sine'"),
+        (
+            lambda: layers.MGU(2, activation="sine"),
+            ValueError,
+            "activation: got 'sine'",
+        ),
         (
             lambda: layers.MGU(2, recurrent_activation=None),
             ValueError,
@@ -455,7 +466,11 @@ def test_a_summary_has_the_textbooks_counts(name: str, bias: Any) -> None:
             TypeError,
             "learn_initial_state: got 1",
         ),
-        (lambda: layers.MGU(2, padded_output="x"), ValueError, "padded_output: got 'x'"),
+        (
+            lambda: layers.MGU(2, padded_output="x"),
+            ValueError,
+            "padded_output: got 'x'",
+        ),
         (lambda: layers.MGU(2, bias="no"), ValueError, "bias: got 'no'"),
         (lambda: layers.MGU(2, dropout=1.0), ValueError, "dropout: got 1.0, expected"),
         (
@@ -538,7 +553,12 @@ FLAGS = np.ones((2, 3), bool)
     [
         (H, {}, TypeError, "initial_state: expected the tuple (h, c)"),
         ((H,), {}, TypeError, "initial_state: expected the tuple (h, c)"),
-        ((H, H[:1]), {}, ValueError, "initial_state: got shape (1, 5), expected (N, H)"),
+        (
+            (H, H[:1]),
+            {},
+            ValueError,
+            "initial_state: got shape (1, 5), expected (N, H)",
+        ),
         ((H, None), {}, TypeError, "initial_state: got None, expected a NumPy array"),
         (
             None,

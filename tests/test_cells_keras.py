@@ -14,7 +14,9 @@ from cell_layers import KERAS, LAYERS
 from reference import Array
 
 RECORDED: dict[str, Any] = json.loads(
-    (Path(__file__).parent / "data" / "keras_recurrent.json").read_text(encoding="utf-8")
+    (Path(__file__).parent / "data" / "keras_recurrent.json").read_text(
+        encoding="utf-8"
+    )
 )
 #: Keras's class and arguments by the layers' names.
 CASES: dict[str, tuple[str, dict[str, Any]]] = {

@@ -84,9 +84,7 @@ def test_layers_agree_with_pytorch(
             packed, batch_first=True, total_length=steps
         )
     ends = their_last if isinstance(their_last, tuple) else (their_last,)
-    torch.autograd.backward(
-        [their_y, *ends], [tensor(dy), *(tensor(a) for a in dlast)]
-    )
+    torch.autograd.backward([their_y, *ends], [tensor(dy), *(tensor(a) for a in dlast)])
     exact = {"y": their_y, "dx": their_x.grad}
     for key, end, start in zip(cases[0].dlast, ends, their_first, strict=True):
         exact |= {f"{key}_n": end, f"d{key}0": start.grad}

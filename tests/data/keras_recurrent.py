@@ -1,6 +1,5 @@
 """Writes keras_recurrent.json: what Keras computes, for test_cells_keras.py.
 
-
 Run it where Keras 3 is installed: ``python tests/data/keras_recurrent.py``.
 """
 
