@@ -37,8 +37,11 @@ class Kind(NamedTuple):
         return self.layer(units, **self.options, **options)
 
 
-SOFT = {"activation": "softsign", "recurrent_activation": "hard_sigmoid"}
-SWISH = {"activation": "swish", "recurrent_activation": "hard_sigmoid"}
+SOFT: dict[str, Any] = {
+    "activation": "softsign",
+    "recurrent_activation": "hard_sigmoid",
+}
+SWISH: dict[str, Any] = {"activation": "swish", "recurrent_activation": "hard_sigmoid"}
 
 LAYERS: dict[str, Kind] = {
     "SimpleRNN": Kind(layers.SimpleRNN, cells.SimpleRNN()),
@@ -162,6 +165,7 @@ WRONG = {
         "go_backwards, lengths",
         "go_backwards, mask",
         "everything",
+        "stateful",
     )
 }
 
@@ -332,7 +336,8 @@ def mixed(x: Array) -> Array:
     bits = 0xFFFFFFFF
     x = ((x ^ (x >> 16)) * 0x7FEB352D) & bits
     x = ((x ^ (x >> 15)) * 0x846CA68B) & bits
-    return x ^ (x >> 16)
+    mixed: Array = x ^ (x >> 16)
+    return mixed
 
 
 def drawn_zone(
@@ -472,12 +477,11 @@ def run_with_dropout(
             alone[f"d{name}"] *= factor
         by_row.append(alone)
     weights = {f"d{name}" for name in (*arguments["weights"], "x_mean")}
-    return {
-        name: sum(r[name] for r in by_row)
-        if name in weights
-        else np.concatenate([r[name] for r in by_row])
-        for name in by_row[0]
-    }
+    results = {}
+    for name in by_row[0]:
+        parts = [alone[name] for alone in by_row]
+        results[name] = np.sum(parts, 0) if name in weights else np.concatenate(parts)
+    return results
 
 
 def run(

@@ -35,9 +35,10 @@ from cell_layers import (
     trained,
     wide,
 )
-from grufast import layers
 from reference import ACTIVATIONS
 from tolerances import DTYPES, Dtype, assert_close, assert_same_bits
+
+layers: Any = gf.layers  # some tests give them what they do not take
 
 
 def marked(name: str, semantics: str) -> Any:
@@ -115,12 +116,12 @@ def test_outputs_and_gradients_are_right(
 @each_layer
 @each_dtype
 @pytest.mark.usefixtures("keep_num_threads")
-@pytest.mark.parametrize("semantics", ["plain", "lengths", "everything"])
+@pytest.mark.parametrize("semantics", ["plain", "everything"])
 def test_the_number_of_threads_changes_no_bit(
     rng: np.random.Generator, name: str, semantics: str, dtype: Dtype
 ) -> None:
     kind = LAYERS[name]
-    size = (33, 30, 3, 40)
+    size = (33, 12, 3, 40)
     case = new_case(rng, kind, size, dtype)
     how = how_to_run(rng, kind, semantics, *size[:2])
     results = []
@@ -157,14 +158,23 @@ def test_a_row_alone_has_the_bits_that_it_has_in_a_batch(
         assert_same_bits(inferred(layer, alone, own), expected)
 
 
-@each_layer
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            name,
+            marks=pytest.mark.xfail(
+                (name, "stateful") in WRONG, reason="last observations", strict=True
+            ),
+        )
+        for name in LAYERS
+    ],
+)
 @each_dtype
 @pytest.mark.usefixtures("isa")
 def test_calls_of_a_stateful_layer_go_on_where_the_last_one_ended(
     rng: np.random.Generator, name: str, dtype: Dtype
 ) -> None:
-    if name == "GRUD":
-        pytest.xfail("the last observations are not carried on")
     kind = LAYERS[name]
     case = new_case(rng, kind, (9, 7, 3, 17), dtype)
     x = layer_input(case)
@@ -496,7 +506,7 @@ def test_a_summary_has_the_textbooks_counts(name: str, bias: Any) -> None:
             "x_mean: got nan, expected a finite number or C of them",
         ),
         (
-            lambda: layers.GRUD(2, x_mean=[[1.0]]),  # type: ignore[list-item]
+            lambda: layers.GRUD(2, x_mean=[[1.0]]),
             ValueError,
             "x_mean: got [[1.0]], expected a finite number",
         ),
