@@ -790,7 +790,7 @@ class CellLayer(RecurrentLayer):
 
     def stream(self) -> Stream:
         """Return a stream that runs the layer one step a call, from the zero state."""
-        if self.prepares or self.size != self.units or self.go_backwards:
+        if self.prepares or self.units != self.output_size or self.go_backwards:
             message = f"{type(self).__name__}: cannot run as a stream"
             raise ValueError(message)
         native = self._make_cell(self._built_size())
@@ -815,7 +815,7 @@ class CellLayer(RecurrentLayer):
     @property
     def _names(self) -> list[str]:
         """The weights' names, without first states."""
-        return [n for n in self._shapes(1) if not n.startswith("initial_")]
+        return [n for n in self.weight_shapes(1) if not n.startswith("initial_")]
 
     @property
     def _native_names(self) -> tuple[str, ...]:
@@ -826,7 +826,7 @@ class CellLayer(RecurrentLayer):
         """Return the shapes of the weights by name."""
         shapes = self._shapes(input_size)
         if self.bias == "single":
-            del shapes["bias_hh"]
+            shapes.pop("bias_hh", None)
         if self.learn_initial_state:
             shapes |= {f"initial_{name}": (self.state_size,) for name in self.states}
         return shapes
