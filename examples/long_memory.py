@@ -55,7 +55,7 @@ COLOURS = {"Elman": figures.THIRD, "LSTM": figures.SECOND, "GRU": figures.MAIN}
 
 ROWS = 32  # of a batch
 UNITS = {"adding": 64, "copy": 128}
-UPDATES = {"adding": 3000, "copy": 4000}
+UPDATES = {"adding": 5000, "copy": 6000}
 LENGTHS = {"adding": (50, 100, 200, 400), "copy": (10, 30, 100)}
 QUICK_UPDATES = {"adding": 1500, "copy": 1500}
 QUICK_LENGTHS = {"adding": (50, 100), "copy": (10,)}
@@ -214,14 +214,16 @@ def train(job: Job) -> Outcome:
 # Gradients
 
 
-def gradient_norms(model: gf.Sequential, x: Floats, rows: int = 64) -> NDArray[Any]:
+def gradient_norms(
+    model: gf.Sequential, x: NDArray[Any], rows: int = 64
+) -> NDArray[Any]:
     """Return how the last output depends on the states after steps 0 to T.
 
     Parameters
     ----------
     model : Sequential
         A recurrent layer that returns its last state, and a dense layer.
-    x : float32 (N, T, C)
+    x : ndarray (N, T, C)
         Sequences.
     rows : int
         How many of them to take.
@@ -234,7 +236,7 @@ def gradient_norms(model: gf.Sequential, x: Floats, rows: int = 64) -> NDArray[A
     """
     recurrent, dense = model.layers
     config = {**recurrent.config, "dtype": "float64", "return_state": True}
-    layer = type(recurrent)(**config)
+    layer: Any = type(recurrent)(**config)
     layer.build(x.shape[-1])
     layer.set_weights({k: w.astype(float) for k, w in recurrent.weights.items()})
     x = x[:rows].astype(float)
@@ -256,12 +258,14 @@ def gradient_norms(model: gf.Sequential, x: Floats, rows: int = 64) -> NDArray[A
         first = grads["initial_state"]
         gradients = first if isinstance(first, tuple) else (first,)
         norms.append(norm_of_rows(gradients))
-    return np.median(np.array(norms[::-1]) / norms[0], axis=1)
+    medians: NDArray[Any] = np.median(np.array(norms[::-1]) / norms[0], axis=1)
+    return medians
 
 
 def norm_of_rows(parts: Iterable[NDArray[Any]]) -> NDArray[Any]:
     """Return the Euclidean norm of each row (N,) of arrays side by side."""
-    return np.linalg.norm(np.concatenate([*parts], axis=1), axis=1)
+    norms: NDArray[Any] = np.linalg.norm(np.hstack([*parts]), axis=1)
+    return norms
 
 
 def power_by_backward(w: float, steps: int) -> float:
@@ -278,12 +282,20 @@ def power_by_backward(w: float, steps: int) -> float:
 # Pictures
 
 
+def new_figure(title: str, height: float) -> Figure:
+    """Return a figure with a title, of a size for a page."""
+    figure = figures.new_figure(8.6, height)
+    figure.suptitle(
+        title, x=0.012, ha="left", fontsize=13, color=figures.INK, weight="bold"
+    )
+    return figure
+
+
 def curves_figure(title: str, outcomes: Sequence[Outcome]) -> Figure:
     """Draw the learning curves of one problem, a panel for each length."""
     task = outcomes[0].job.task
     lengths = sorted({o.job.length for o in outcomes})
-    figure = figures.new_figure(11.5, 3.7)
-    figure.suptitle(title, x=0.012, ha="left", fontsize=13, color=figures.INK)
+    figure = new_figure(title, 3.2)
     panels = figure.subplots(1, len(lengths), sharey=True, squeeze=False)[0]
     for axes, length in zip(panels, lengths, strict=True):
         for o in outcomes:
@@ -300,10 +312,14 @@ def curves_figure(title: str, outcomes: Sequence[Outcome]) -> Figure:
         rule(panels, SOLVED, f"{SOLVED:g}")
     else:
         first.set_ylim(0, 1.05)
-        rule(panels, 1 / ALPHABET, "guessing: 1/8")
-    place = {"loc": "upper right", "bbox_to_anchor": (1.0, 1.0), "ncols": 3}
+        rule(panels, 1 / ALPHABET, "guessing: 1/8", lift=-3)
     figure.legend(
-        *first.get_legend_handles_labels(), frameon=False, fontsize=9.5, **place
+        *first.get_legend_handles_labels(),
+        loc="upper right",
+        bbox_to_anchor=(1.0, 1.0),
+        ncols=3,
+        frameon=False,
+        fontsize=9.5,
     )
     return figure
 
@@ -311,17 +327,19 @@ def curves_figure(title: str, outcomes: Sequence[Outcome]) -> Figure:
 SCORES = {"adding": "mean squared error", "copy": "symbols recalled"}
 
 
-def rule(panels: Iterable[Axes], height: float, text: str) -> None:
-    """Draw a dashed line through panels, with a word about it in the first."""
+def rule(panels: Iterable[Axes], height: float, text: str, lift: float = 3) -> None:
+    """Draw a dashed line through panels, with a word above or below in the first."""
     for index, axes in enumerate(panels):
         axes.axhline(height, color=figures.GREY, lw=0.9, ls=(0, (3, 2)), zorder=1)
         if index == 0:
             axes.annotate(
                 text,
-                (0, height),
+                (1, height),
                 xycoords=("axes fraction", "data"),
-                xytext=(3, 3),
+                xytext=(0, lift),
                 textcoords="offset points",
+                ha="right",
+                va="bottom" if lift > 0 else "top",
                 fontsize=8.5,
                 color=figures.GREY,
             )
@@ -331,8 +349,7 @@ def gradients_figure(
     title: str, before: dict[str, NDArray[Any]], after: dict[str, NDArray[Any]]
 ) -> Figure:
     """Draw the norms of gradients (T + 1,) of each cell over time."""
-    figure = figures.new_figure(11.5, 4.2)
-    figure.suptitle(title, x=0.012, ha="left", fontsize=13, color=figures.INK)
+    figure = new_figure(title, 3.8)
     panels = figure.subplots(1, 2, sharey=True)
     names = ("With the first weights", "After training")
     for axes, name, norms in zip(panels, names, (before, after), strict=True):

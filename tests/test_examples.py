@@ -6,8 +6,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import long_memory as study
+import numpy as np
 import pytest
 
 import grufast as gf
@@ -18,7 +18,8 @@ JOB = study.Job("adding", "GRU", length=12, updates=30, gradients=False)
 
 def test_the_study_writes_its_report_and_pictures(tmp_path: Path) -> None:
     script = EXAMPLES / "long_memory.py"
-    command = [sys.executable, script, "--quick", "--steps", "2", "--out", tmp_path]
+    options = ["--quick", "--steps", "2", "--out", str(tmp_path)]
+    command = [sys.executable, str(script), *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     report = (tmp_path / "report.md").read_text(encoding="utf-8")
