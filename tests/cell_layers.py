@@ -154,20 +154,9 @@ PAIRS = [
     if allowed(kind, semantics)
 ]
 
-#: What is known to be wrong, and why; a test says when it no longer is.
-WRONG = {
-    ("GRUD", semantics): "takes the last observation before a step whatever is skipped"
-    for semantics in (
-        "mask",
-        "repeat",
-        "resets",
-        "go_backwards",
-        "go_backwards, lengths",
-        "go_backwards, mask",
-        "everything",
-        "stateful",
-    )
-}
+#: Layers that can carry their states from call to call: all but the GRU-D, whose last
+#: observed values would be lost.
+STATEFUL = [name for name in LAYERS if name != "GRUD"]
 
 
 def how_to_run(

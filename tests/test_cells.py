@@ -17,7 +17,7 @@ from cell_layers import (
     LAYERS,
     PAIRS,
     RANDOM,
-    WRONG,
+    STATEFUL,
     Arrays,
     How,
     Kind,
@@ -41,16 +41,10 @@ from tolerances import DTYPES, Dtype, assert_close, assert_same_bits
 layers: Any = gf.layers  # some tests give them what they do not take
 
 
-def marked(name: str, semantics: str) -> Any:
-    reason = WRONG.get((name, semantics))
-    marks = [pytest.mark.xfail(reason=reason, strict=True)] if reason else []
-    return pytest.param(name, semantics, marks=marks, id=f"{name} - {semantics}")
-
-
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
 each_layer = pytest.mark.parametrize("name", LAYERS)
 each_pair = pytest.mark.parametrize(
-    ("name", "semantics"), [marked(*pair) for pair in PAIRS]
+    ("name", "semantics"), PAIRS, ids=[" - ".join(pair) for pair in PAIRS]
 )
 
 #: Rows, steps, inputs, units: around the numbers of lanes and of a tile's rows.
@@ -158,18 +152,7 @@ def test_a_row_alone_has_the_bits_that_it_has_in_a_batch(
         assert_same_bits(inferred(layer, alone, own), expected)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(
-            name,
-            marks=pytest.mark.xfail(
-                (name, "stateful") in WRONG, reason="last observations", strict=True
-            ),
-        )
-        for name in LAYERS
-    ],
-)
+@pytest.mark.parametrize("name", STATEFUL)
 @each_dtype
 @pytest.mark.usefixtures("isa")
 def test_calls_of_a_stateful_layer_go_on_where_the_last_one_ended(

@@ -174,7 +174,7 @@ class Run:
         self, x: Array, states: States | None = None, steps: Steps | None = None
     ) -> tuple[Any, list[Array]]:
         """Return the last layer's states (or None) and last ones."""
-        x, _ = self._first._prepare(x)
+        x, _ = self._first._prepare(x, steps)
         y, last, workspace = self._run(x, states, steps, "nothing", None)
         self._workspaces.append(workspace)
         return y, last
@@ -187,7 +187,7 @@ class Run:
         rng: np.random.Generator | None = None,
     ) -> Kept:
         """Return the same, and what `gradients` needs."""
-        x, prepared = self._first._prepare(x)
+        x, prepared = self._first._prepare(x, steps)
         dropped = None
         if self._first.dropout > 0:
             source = rng or self._first._rng
@@ -469,7 +469,7 @@ class RecurrentLayer(WeightedLayer):
         dx, grads = self._run._gradients(dy, saved, need_dx)
         return dx, grads[0]
 
-    def _prepare(self, x: Array) -> tuple[Array, Any]:
+    def _prepare(self, x: Array, steps: Steps | None) -> tuple[Array, Any]:
         """Return the native input, and what `_prepared_gradients` needs."""
         return x, None
 
@@ -1436,6 +1436,9 @@ class GRUD(CellLayer):
             raise ValueError(message)
         self._means = means
         super().__init__(units, "tanh", "sigmoid", options)
+        if self.stateful:
+            message = "stateful: a GRUD would lose the last observed values, got True"
+            raise ValueError(message)
 
     @staticmethod
     def inputs(values: Array, times: Array | None = None) -> Array:
@@ -1546,13 +1549,10 @@ class GRUD(CellLayer):
             "bias_hh": native["bias_hh"],
         }
 
-    def _prepare(self, x: Array) -> tuple[Array, Any]:
+    def _prepare(self, x: Array, steps: Steps | None) -> tuple[Array, Any]:
         """Fill gaps with what values have decayed to."""
         values, observed, delta = np.split(x, 3, axis=-1)
-        steps = np.arange(x.shape[1])[:, None]
-        # The step of the last observation before each step; -1: none.
-        seen = np.maximum.accumulate(np.where(observed > 0, steps, -1), axis=1)
-        before = np.concatenate([np.full_like(seen[:, :1], -1), seen[:, :-1]], axis=1)
+        before = self._last_observations(observed > 0, steps or Steps())
         found = np.take_along_axis(values, np.maximum(before, 0), axis=1)
         mean = self._means.astype(self.dtype)
         last = np.where(before < 0, mean, found)
@@ -1562,6 +1562,27 @@ class GRUD(CellLayer):
         filled = np.where(observed > 0, values, gamma * last + (1 - gamma) * mean)
         saved = observed > 0, before, last - mean, sums, gamma, delta
         return np.concatenate([filled, observed, delta], axis=-1), saved
+
+    def _last_observations(self, observed: Array, steps: Steps) -> Array:
+        """Return the step in which each value was last observed before; -1: none."""
+        rows, count, _ = observed.shape
+        valid = np.ones((rows, count), bool) if steps.mask is None else steps.mask
+        if steps.lengths is not None:
+            valid = np.arange(count) < np.asarray(steps.lengths)[:, None]
+        starts = np.zeros_like(valid) if steps.resets is None else steps.resets & valid
+        order = np.arange(count)[:, None]
+        seen = np.where(observed & valid[..., None], order, -1)
+        way = slice(None, None, -1 if self.go_backwards else 1)
+        seen, starts = seen[:, way], starts[:, way]
+        # Places in the order of computation, of observations and of fresh starts.
+        place = np.where(seen >= 0, order, -1)
+        last = np.maximum.accumulate(place, axis=1)
+        before = np.concatenate([np.full_like(last[:, :1], -1), last[:, :-1]], axis=1)
+        start = np.maximum.accumulate(np.where(starts, order[:, 0], 0), axis=1)
+        before = np.where(before >= start[..., None], before, -1)[:, way]
+        if self.go_backwards:
+            return np.where(before >= 0, count - 1 - before, -1)
+        return before
 
     def _prepared_gradients(
         self, dx: Array | None, prepared: Any
