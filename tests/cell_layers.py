@@ -477,10 +477,11 @@ def run_with_dropout(
             alone[f"d{name}"] *= factor
         by_row.append(alone)
     weights = {f"d{name}" for name in (*arguments["weights"], "x_mean")}
-    results = {}
+    results: Arrays = {}
     for name in by_row[0]:
-        parts = [alone[name] for alone in by_row]
-        results[name] = np.sum(parts, 0) if name in weights else np.concatenate(parts)
+        pieces = [alone[name] for alone in by_row]
+        together: Any = np.sum if name in weights else np.concatenate
+        results[name] = together(pieces, axis=0)
     return results
 
 

@@ -81,6 +81,8 @@ MODES = tuple(MERGE)
 
 def sizes_of(pair: int, dtype: Dtype) -> list[tuple[int, int, int, int]]:
     """Two of the sizes, others for each pair."""
+    if PAIRS[pair] in WRONG:
+        return SIZES[1:3]  # large enough to be wrong
     first = pair + 2 * DTYPES.index(dtype)
     return [SIZES[(first + more) % len(SIZES)] for more in (0, 4)]
 
