@@ -241,9 +241,6 @@ def test_clear_history() -> None:
     assert net.network.history is None
 
 
-@pytest.mark.skipif(
-    "activation" not in gf.layers.GRU(1).config, reason="GRU has no activations yet"
-)
 def test_the_default_candidate_is_a_sigmoid() -> None:
     net = IModel(1, [3], 1, net_type="GRUNet")
     assert net.network.layers[0].activation == "sigmoid"  # type: ignore[attr-defined]
