@@ -385,7 +385,7 @@ def adding_table(outcomes: Iterable[Outcome]) -> list[str]:
         if at is not None:
             reached = f"{o.updates[at]} updates, {o.seconds[at]:.0f} s"
         lines.append(
-            f"| {o.job.length} | {o.job.cell} | {o.scores[-1]:.2g} | {o.baseline:.3f} "
+            f"| {o.job.length} | {o.job.cell} | {o.scores[-1]:.3g} | {o.baseline:.3f} "
             f"| {reached} | {o.seconds[-1]:.0f} s |"
         )
     return lines
