@@ -55,7 +55,7 @@ COLOURS = {"Elman": figures.THIRD, "LSTM": figures.SECOND, "GRU": figures.MAIN}
 
 ROWS = 32  # of a batch
 UNITS = {"adding": 64, "copy": 128}
-UPDATES = {"adding": 5000, "copy": 6000}
+UPDATES = {"adding": 3000, "copy": 4000}
 LENGTHS = {"adding": (50, 100, 200, 400), "copy": (10, 30, 100)}
 QUICK_UPDATES = {"adding": 1500, "copy": 1500}
 QUICK_LENGTHS = {"adding": (50, 100), "copy": (10,)}
@@ -385,7 +385,7 @@ def adding_table(outcomes: Iterable[Outcome]) -> list[str]:
         if at is not None:
             reached = f"{o.updates[at]} updates, {o.seconds[at]:.0f} s"
         lines.append(
-            f"| {o.job.length} | {o.job.cell} | {o.scores[-1]:.2g} | {o.baseline:.3f} "
+            f"| {o.job.length} | {o.job.cell} | {o.scores[-1]:.3g} | {o.baseline:.3f} "
             f"| {reached} | {o.seconds[-1]:.0f} s |"
         )
     return lines
