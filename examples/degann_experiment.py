@@ -45,9 +45,10 @@ import math
 import multiprocessing
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -521,7 +522,7 @@ def report(results: Results, settings: str) -> str:
 # --- Pictures -------------------------------------------------------------------------
 
 
-def _panels(title: str, count: int) -> tuple:
+def _panels(title: str, count: int) -> tuple[Any, Any]:
     columns = min(4, count)
     rows = math.ceil(count / columns)
     figure = figures.new_figure(max(2.9 * columns, 5.0), 2.5 * rows + 0.8)
@@ -555,7 +556,7 @@ def draw_errors(results: Results, path: Path) -> None:
     figures.write(figure, path)
 
 
-def _legend(figure, axes) -> None:
+def _legend(figure: Any, axes: Any) -> None:
     """Name the lines above all panels, where no curve runs."""
     figure.legend(
         *axes.get_legend_handles_labels(),
@@ -566,7 +567,7 @@ def _legend(figure, axes) -> None:
     )
 
 
-def _plain_ticks(axes, marks: Sequence[int]) -> None:
+def _plain_ticks(axes: Any, marks: Sequence[int]) -> None:
     from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
     axes.xaxis.set_major_locator(FixedLocator(marks))
@@ -605,8 +606,8 @@ def draw_curves(results: Results, path: Path) -> None:
 # --- The command ----------------------------------------------------------------------
 
 
-def _numbers(kind: type) -> object:
-    def parse(text: str) -> tuple:
+def _numbers(kind: type) -> Callable[[str], tuple[Any, ...]]:
+    def parse(text: str) -> tuple[Any, ...]:
         return tuple(kind(part) for part in text.split(","))
 
     return parse

@@ -12,8 +12,8 @@ same tasks go to its machines, which need grufast and scikit-learn too.
 
 import argparse
 import contextlib
-import sys
 import time
+from typing import Any
 
 import joblib
 from sklearn.datasets import load_digits
@@ -28,7 +28,7 @@ except ImportError:
     Client = LocalCluster = None
 
 
-def cluster(stack, options):
+def cluster(stack: contextlib.ExitStack, options: argparse.Namespace) -> Any:
     """Return a Dask client, or None where the package is missing."""
     if Client is None:
         print(
@@ -93,4 +93,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -468,8 +468,8 @@ def run_with_dropout(
     weights = {f"d{name}" for name in (*arguments["weights"], "x_mean")}
     results = {}
     for name in by_row[0]:
-        parts = [alone[name] for alone in by_row]
-        results[name] = np.sum(parts, 0) if name in weights else np.concatenate(parts)
+        found = [alone[name] for alone in by_row]
+        results[name] = np.sum(found, 0) if name in weights else np.concatenate(found)
     return results
 
 
