@@ -900,6 +900,18 @@ def test_weights_must_not_share_memory() -> None:
     np.testing.assert_array_equal(whole, 0)
 
 
+def test_names_may_be_any_keys() -> None:
+    weights: dict[Any, Any] = {0: np.ones(2), (1, "a"): np.ones(3)}
+    grads: dict[Any, Any] = {0: np.ones(2), (1, "a"): np.ones(3)}
+    optimizers.SGD(1.0).update(weights, grads)
+    assert not weights[0].any()
+    with pytest.raises(ValueError, match=r"\(1, 'a'\)'\]: got shape \(2,\)"):
+        optimizers.SGD().update(weights, grads | {(1, "a"): np.ones(2)})
+    weights[0].flags.writeable = False
+    with pytest.raises(ValueError, match="0: expected a writable"):
+        optimizers.SGD().update(weights, grads)
+
+
 @pytest.mark.parametrize("target", [None, 3, [np.ones(2)], "weights"])
 def test_a_target_has_weights(target: Any) -> None:
     name = type(target).__name__

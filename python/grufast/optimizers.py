@@ -175,7 +175,7 @@ class Optimizer(Configured):
         gradients: list[Any] = []
         for target, grads in pairs:
             weights = self._matched(target, grads)
-            names += weights
+            names += map(str, weights)
             for name, weight in weights.items():
                 gradient = grads[name]
                 states.append(
