@@ -584,6 +584,17 @@ def test_wrong_schedules_are_named() -> None:
             rates(schedule, [1])
 
 
+@pytest.mark.parametrize(
+    "callback", [LearningRateScheduler(lambda epoch: 0.1), ReduceLROnPlateau("loss")]
+)
+def test_a_learning_rate_follows_one_rule(callback: Callback) -> None:
+    model, x, y = model_and_data()
+    model.compile(gf.optimizers.SGD(gf.schedules.ExponentialDecay(0.1, 10, 0.5)))
+    message = "sets learning_rate, which already follows ExponentialDecay"
+    with pytest.raises(ValueError, match=message):
+        model.fit(x, y, callbacks=[callback])
+
+
 # Ends
 
 

@@ -185,6 +185,51 @@ def test_training_on_lists_goes_on_where_it_was_broken_off(tmp_path: Any) -> Non
     assert bits(again) == bits(whole)
 
 
+def test_masks_of_layers_reach_the_loss() -> None:
+    """`Masking` finds the padding of an array: nothing else changes."""
+    x, _ = sequences()
+    y = steps_of(x)
+    padded = [np.zeros((len(x), max(LENGTHS), width), np.float32) for width in (2, 1)]
+    for array, own in zip(padded, (x, y), strict=True):
+        for row, sequence in zip(array, own, strict=True):
+            row[: len(sequence)] = sequence
+    gru = layers.GRU(4, return_sequences=True)
+    masking = gf.Sequential([layers.Masking(), gru, layers.Dense(1)], seed=0)
+    masking.compile(gf.optimizers.SGD(0.1), "mse", ["mae"])
+    lists = model_of(True)
+    lists.build((None, None, 2))
+    masking.build((None, None, 2))
+    for layer, other in zip(masking.layers[1:], lists.layers, strict=True):
+        layer.set_weights(other.weights)
+    expected = lists.evaluate(x, y)
+    assert masking.evaluate(*padded) == pytest.approx(expected, rel=1e-6)
+    assert masking.evaluate(*padded, batch_size=2) == masking.evaluate(*padded)
+    options: dict[str, Any] = {"epochs": 2, "shuffle": False}
+    history = masking.fit(*padded, **options).history
+    assert history["loss"] == pytest.approx(lists.fit(x, y, **options).history["loss"])
+    for layer, other in zip(masking.layers[1:], lists.layers, strict=True):
+        for name, weight in layer.weights.items():
+            np.testing.assert_allclose(weight, other.weights[name], atol=1e-6)
+
+
+def test_lists_of_indices() -> None:
+    """An `Embedding` takes sequences of integers."""
+    rng = np.random.default_rng(2)
+    x = [rng.integers(1, 9, n) for n in LENGTHS]
+    y = np.array([own[0] for own in x])
+    model = gf.Sequential(
+        [layers.Embedding(9, 3), layers.GRU(4), layers.Dense(9)], seed=0
+    )
+    loss = gf.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(gf.optimizers.Adam(0.1), loss, ["accuracy"])
+    history = model.fit(x, y, epochs=60, batch_size=3, seed=0).history
+    assert history["accuracy"][-1] == 1
+    alone = [model.predict(own[None])[0] for own in x]
+    np.testing.assert_array_equal(model.predict(x), alone)
+    with pytest.raises(ValueError, match=r"x\[1\]: got the index 9, expected 0 to 8"):
+        model.fit([x[0], np.array([9])], y[:2])
+
+
 X, Y = sequences()
 ERRORS: list[tuple[Any, Any, dict[str, Any], type[Exception], str]] = [
     ([X[0], 3], Y[:2], {}, TypeError, r"x\[1\]: got int, expected a NumPy array"),

@@ -332,6 +332,27 @@ def test_broken_off_training_goes_on_to_the_same_bits(
         assert not path.exists()
 
 
+@pytest.mark.parametrize(
+    "metrics", [["r2", "f1", "last_step_mse", "mape"], [lambda y, p: float(y.mean())]]
+)
+def test_metrics_and_schedules_go_on(tmp_path: Path, metrics: Any) -> None:
+    def trained(*callbacks: Callback) -> tuple[dict[str, str], Any]:
+        x = data()[0]
+        stack = [layers.GRU(3, return_sequences=True), layers.Dense(1)]
+        model = gf.Sequential(stack, seed=0)
+        rate = gf.schedules.ExponentialDecay(0.1, 3, 0.5)
+        model.compile(gf.optimizers.AdamW(rate), "mse", metrics)
+        y = (x[..., :1] > 0).astype(np.float32)
+        options: dict[str, Any] = {"epochs": 3, "batch_size": 4, "seed": 0}
+        history = model.fit(x, y, callbacks=callbacks, **options)
+        return bits(model), history.history
+
+    path = tmp_path / "backup"
+    with pytest.raises(KeyboardInterrupt):
+        trained(Crash(7), BackupAndRestore(path, 1))
+    np.testing.assert_equal(trained(BackupAndRestore(path, 1)), trained())
+
+
 def test_without_a_seed_the_numbers_drawn_are_kept(tmp_path: Path) -> None:
     """A training without a seed goes on with the random numbers it began with."""
     x, y = data()

@@ -407,8 +407,10 @@ def test_tensors_that_do_not_fit(path: Path, content: bytes) -> None:
         lambda: gf.optimizers.Adam(0.01),
         lambda: gf.optimizers.SGD(0.05, momentum=0.9),
         lambda: gf.optimizers.SGD(0.05),
+        lambda: gf.optimizers.AdamW(gf.schedules.ExponentialDecay(0.1, 2, 0.5)),
+        lambda: gf.optimizers.RMSprop(0.01, momentum=0.5, centered=True),
     ],
-    ids=["Adam", "momentum", "SGD"],
+    ids=["Adam", "momentum", "SGD", "a schedule", "RMSprop"],
 )
 def test_training_goes_on_with_the_same_bits(
     path: Path, optimizer: Callable[[], Any]

@@ -632,7 +632,7 @@ class _RateCallback(Callback):
 
     @property
     def _rate(self) -> float:
-        rate: object = self.model.optimizer.learning_rate
+        rate: object = self.model.optimizer.config["learning_rate"]
         if not isinstance(rate, float):
             message = (
                 f"{type(self).__name__} sets learning_rate, "

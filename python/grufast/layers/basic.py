@@ -483,9 +483,9 @@ class Embedding(WeightedLayer):
         return (*input_shape, self.output_dim)
 
     def compute_mask(self, x: Array, mask: Array | None = None) -> Array | None:
-        """Return where the input is not 0, with `mask_zero`; else None."""
+        """Return the input's mask, with `mask_zero` only where the input is not 0."""
         if not self.mask_zero:
-            return None
+            return mask
         own: Array = x != 0
         return own if mask is None else own & mask
 
