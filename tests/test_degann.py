@@ -231,6 +231,22 @@ def test_default_metrics_are_reported() -> None:
     assert net.network.optimizer.learning_rate == 1e-2
 
 
+def test_debugging_logs_to_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    x, y = sine()
+    net = compiled(dense(is_debug=True, name="seen"))
+    tracking = degann.LossTracking()
+    given = [tracking]
+    net.train(x, y, epochs=3, callbacks=given)
+    header, *rows = (tmp_path / "log_seen.csv").read_text().split()
+    assert header == "epoch,loss"
+    logged = [float(row.split(",")[1]) for row in rows]
+    np.testing.assert_allclose(logged, tracking.losses, rtol=1e-6)
+    assert given == [tracking]
+
+
 def test_clear_history() -> None:
     x, y = sine()
     net = compiled(dense())

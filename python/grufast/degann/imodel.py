@@ -13,7 +13,7 @@ import numpy as np
 from grufast import _checks
 from grufast._checks import Array
 from grufast._files import write_atomic
-from grufast.callbacks import Callback, History
+from grufast.callbacks import Callback, CSVLogger, History
 from grufast.degann.apg import Description, decode, describe, encode, read
 from grufast.degann.arrays import Answer, real
 from grufast.degann.callbacks import LightHistory
@@ -59,7 +59,8 @@ class IModel:
         Fully connected layers, for inputs (n, input_size); or GRU layers, for inputs
         (n, steps, input_size).
     is_debug : bool
-        Whether `str` shows the activations too.
+        Whether `str` shows the activations too, and `train` writes every epoch to the
+        file ``log_<name>.csv``.
     recurrent_activation : str
         Of the gates of a "GRUNet".
     return_sequences : bool
@@ -304,6 +305,8 @@ class IModel:
                 raise TypeError(message)
             name = "validation_data"
             validation = tuple(real(name, array) for array in validation_data)
+        if self._is_debug:
+            callbacks = [*(callbacks or ()), CSVLogger(f"log_{self._name}.csv")]
         self.network.history = None
         history = self.network.fit(
             x,
