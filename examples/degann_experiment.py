@@ -636,7 +636,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add(
         "--rates",
         type=_numbers(float),
-        default=(0.001, 0.003, 0.01),
+        default=(0.001, 0.003, 0.01, 0.03),
         help="learning rates to choose from",
     )
     add("--tuning-epochs", type=int, default=200)

@@ -104,13 +104,11 @@ class Plan:
     def _hidden(self, index: int, size: int, last: bool) -> Layer:
         if self.net_type == "DenseNet":
             return _dense(size, self.activations[index])
-        given = {
+        names: dict[str, Any] = {
             "activation": self.activations[index],
             "recurrent_activation": self.recurrent_activation,
         }
-        usual = {"activation": "tanh", "recurrent_activation": "sigmoid"}
-        options: dict[str, Any] = {k: v for k, v in given.items() if v != usual[k]}
-        return GRU(size, return_sequences=self.return_sequences or not last, **options)
+        return GRU(size, return_sequences=self.return_sequences or not last, **names)
 
 
 def word(name: str, value: object) -> str:
