@@ -82,14 +82,17 @@ def ragged(n: int = 30, channels: int = 2) -> Any:
 # scikit-learn's own checks
 
 
+def check_name(check: Any) -> str:
+    name: str = getattr(check, "func", check).__name__
+    return name
+
+
 @pytest.mark.parametrize(
     ("estimator", "check"),
     [
-        pytest.param(*case, id=f"{kind.__name__}-{index}")
+        pytest.param(*case, id=f"{kind.__name__}-{check_name(case[1])}")
         for kind in (GRURegressor, GRUClassifier)
-        for index, case in enumerate(
-            estimator_checks.estimator_checks_generator(kind())
-        )
+        for case in estimator_checks.estimator_checks_generator(kind())
     ],
 )
 def test_scikit_learns_checks(estimator: Any, check: Callable[[Any], None]) -> None:
