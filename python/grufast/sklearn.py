@@ -401,8 +401,9 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         return self
 
     def _architecture(self) -> dict[str, Any]:
-        names = ("units", "cell", "bidirectional", "dropout", "dtype")
-        return {name: getattr(self, name) for name in names}
+        names = ("cell", "bidirectional", "dropout", "dtype")
+        own = {name: getattr(self, name) for name in names}
+        return {"units": _units(self.units), **own}
 
     def _start(self, x: Sequences, outputs: int) -> None:
         """Make a new network."""
