@@ -7,7 +7,7 @@ C channels, and a list of arrays (T,) or (T, C) n sequences of any lengths. Noth
 scaled: put a `StandardScaler` before the estimator where columns differ in size. The
 target of `GRURegressor` is standardised inside, and predictions are scaled back.
 
-Sequences of unequal length are trained in batches of one length, so no step is padded.
+Sequences of unequal length are padded batch by batch, and the padding is masked.
 
 Computing is in the dtype of X, as elsewhere in scikit-learn: float64 unless X is
 float32, which takes half of the time. The parameter `dtype` decides otherwise.
@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +26,7 @@ import numpy as np
 
 from grufast import _checks, forecast, layers, losses
 from grufast._checks import Array, DType
-from grufast.callbacks import EarlyStopping
+from grufast.callbacks import Callback, EarlyStopping, Logs
 from grufast.data import Floats, Table
 from grufast.model import Sequential, load
 from grufast.optimizers import Adam
@@ -56,7 +56,11 @@ Layout = Literal["NTC", "NCT"]
 Sequences = Array | list[Array]
 """An array (N, T, C), or N arrays (T, C) of unequal lengths."""
 
-_CELLS = {"gru": "GRU", "lstm": "LSTM", "rnn": "SimpleRNN"}
+_CELLS: dict[str, Callable[..., Any]] = {
+    "gru": layers.GRU,
+    "lstm": layers.LSTM,
+    "rnn": layers.SimpleRNN,
+}
 
 
 # --- Sequences ------------------------------------------------------------------------
@@ -123,26 +127,6 @@ def _take(x: Sequences, rows: Array) -> Sequences:
     return x[rows] if isinstance(x, np.ndarray) else [x[row] for row in rows]
 
 
-def _batch(x: Sequences, rows: Array) -> Array:
-    """Return rows of one length as an array (rows, T, C)."""
-    return x[rows] if isinstance(x, np.ndarray) else np.stack([x[row] for row in rows])
-
-
-def _batches(
-    x: Sequences, size: int, rng: np.random.Generator | None = None
-) -> list[Array]:
-    """Cut the rows of x into batches of rows of one length; shuffled, given `rng`."""
-    order = np.arange(len(x)) if rng is None else rng.permutation(len(x))
-    lengths = np.array([len(x[row]) for row in order])
-    batches = []
-    for length in np.unique(lengths):
-        rows = order[lengths == length]
-        batches += [rows[first : first + size] for first in range(0, len(rows), size)]
-    if rng is None or isinstance(x, np.ndarray):
-        return batches
-    return [batches[index] for index in rng.permutation(len(batches))]
-
-
 # --- Networks -------------------------------------------------------------------------
 
 
@@ -150,13 +134,7 @@ def _network(
     estimator: Any, outputs: int, dtype: DType, seeds: np.random.RandomState
 ) -> Sequential:
     """Return the layers that an estimator's parameters ask for, without weights."""
-    cell = getattr(layers, _CELLS[estimator.cell], None)
-    if cell is None:
-        message = (
-            f"cell: {estimator.cell!r} needs grufast.layers.{_CELLS[estimator.cell]}, "
-            "which this version of grufast does not have"
-        )
-        raise ValueError(message)
+    cell = _CELLS[estimator.cell]
     units = _units(estimator.units)
     stack: list[layers.Layer] = []
     for index, size in enumerate(units):
@@ -164,7 +142,7 @@ def _network(
         layer = cell(size, return_sequences=more, dtype=dtype)
         stack.append(layers.Bidirectional(layer) if estimator.bidirectional else layer)
         if estimator.dropout:
-            stack.append(layers.Dropout(estimator.dropout, seed=_seed(seeds)))
+            stack.append(layers.Dropout(estimator.dropout))
     stack.append(layers.Dense(outputs, dtype=dtype))
     return Sequential(stack, seed=_seed(seeds))
 
@@ -198,10 +176,10 @@ def _check_network(estimator: Any) -> None:
 
 
 def _to_bytes(model: Sequential) -> bytes:
-    """Return what `Sequential.save` writes."""
+    """Return what `Sequential.save` writes, the optimizer's state included."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "model.safetensors"
-        model.save(path)
+        model.save(path, include_optimizer=True)
         return path.read_bytes()
 
 
@@ -212,20 +190,61 @@ def _from_bytes(data: bytes) -> Sequential:
         return load(path)
 
 
-def _train_epoch(
-    model: Sequential, x: Sequences, y: Array, weights: Array, batches: list[Array]
-) -> float:
-    """Update on every batch; return the mean loss."""
-    assert model.loss is not None
-    assert model.optimizer is not None
-    total = 0.0
-    for rows in batches:
-        y_pred, context = model.forward(_batch(x, rows))
-        loss, dy = model.loss.value_and_gradient(y[rows], y_pred, weights[rows])
-        _, grads = model.backward(dy, context)
-        model.optimizer.update(model, grads)
-        total += loss * len(rows)
-    return total / sum(map(len, batches))
+class _Progress(Callback):
+    """Keeps the curves of an estimator, and ends its training when nothing improves.
+
+    Parameters
+    ----------
+    estimator : GRURegressor or GRUClassifier
+        In training.
+    held : tuple (x, truth, weights), optional
+        Rows to score by, instead of the loss.
+    """
+
+    def __init__(
+        self, estimator: Any, held: tuple[Sequences, Array, Array] | None = None
+    ) -> None:
+        self._estimator = estimator
+        self._held = held
+        self._best = math.inf
+        self._best_weights: dict[str, Array] | None = None
+        self._waited = 0
+
+    def on_train_batch_end(self, batch: int, logs: Logs) -> None:
+        """Refuse to go on with a loss that is not finite."""
+        if not math.isfinite(logs["loss"]):
+            message = (
+                f"the loss is {logs['loss']} after {self._estimator.n_iter_} "
+                "iterations: scale X, or choose a smaller learning_rate_init"
+            )
+            raise ValueError(message)
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        """Note the loss and the score, and compare."""
+        estimator = self._estimator
+        estimator.n_iter_ = epoch + 1
+        estimator.loss_ = value = logs["loss"]
+        estimator.loss_curve_.append(value)
+        estimator._say(f"Iteration {epoch + 1}, loss = {value:.8f}")
+        if self._held is not None:
+            x, truth, weights = self._held
+            score = estimator._score(truth, self.model.predict(x), weights)
+            estimator.validation_scores_.append(score)
+            estimator._say(f"Validation score: {score:.6f}")
+            value = -score
+        self._waited = self._waited + 1 if value > self._best - estimator.tol else 0
+        if value < self._best:
+            self._best = value
+            if self._held is not None:
+                self._best_weights = self.model.get_weights()
+        if self._waited > estimator.n_iter_no_change:
+            self.model.stop_training = True
+
+    def on_train_end(self, logs: Logs) -> None:
+        """Go back to the best weights, if there are rows to score by."""
+        if self._best_weights is not None:
+            self.model.set_weights(self._best_weights)
+            self._estimator.best_validation_score_ = -self._best
 
 
 # --- Regressor and classifier ---------------------------------------------------------
@@ -376,14 +395,15 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         self.model_.optimizer.learning_rate = self.learning_rate_init
         truth = self._truth(y)
         if incremental:
-            self._epoch(x, truth, weights)
+            self._train(1, x, truth, weights, _Progress(self))
         else:
-            self._train(x, truth, weights)
+            self._train_to_the_end(x, truth, weights)
         return self
 
     def _architecture(self) -> dict[str, Any]:
-        names = ("units", "cell", "bidirectional", "dropout", "dtype")
-        return {name: getattr(self, name) for name in names}
+        names = ("cell", "bidirectional", "dropout", "dtype")
+        own = {name: getattr(self, name) for name in names}
+        return {"units": _units(self.units), **own}
 
     def _start(self, x: Sequences, outputs: int) -> None:
         """Make a new network."""
@@ -396,54 +416,40 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         self.n_iter_ = 0
         self.loss_curve_: list[float] = []
 
-    def _epoch(self, x: Sequences, truth: Array, weights: Array) -> float:
-        """Train on all rows once; return the mean loss."""
-        seeds = np.random.SeedSequence(self._shuffling, spawn_key=(self.n_iter_,))
-        rng = np.random.Generator(np.random.Philox(seeds)) if self.shuffle else None
+    def _train(
+        self, passes: int, x: Sequences, truth: Array, weights: Array, to: _Progress
+    ) -> None:
+        """Train on all rows so many times; what happens is reported `to`."""
         size = min(200, len(x)) if self.batch_size == "auto" else self.batch_size
-        batches = _batches(x, size, rng)
-        self.loss_ = _train_epoch(self.model_, x, truth, weights, batches)
-        self.n_iter_ += 1
-        self.loss_curve_.append(self.loss_)
-        if self.verbose:
-            sys.stdout.write(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}\n")
-        if not math.isfinite(self.loss_):
-            message = (
-                f"the loss is {self.loss_} after {self.n_iter_} iterations: scale X, "
-                "or choose a smaller learning_rate_init"
-            )
-            raise ValueError(message)
-        return self.loss_
+        self.model_.fit(
+            x,
+            truth,
+            sample_weight=weights,
+            batch_size=size,
+            initial_epoch=self.n_iter_,
+            epochs=self.n_iter_ + passes,
+            shuffle=self.shuffle,
+            seed=self._shuffling,
+            verbose=0,
+            callbacks=[to],
+        )
 
-    def _train(self, x: Sequences, truth: Array, weights: Array) -> None:
+    def _train_to_the_end(self, x: Sequences, truth: Array, weights: Array) -> None:
         """Train until `max_iter`, or until nothing has improved for long enough."""
-        held = self._held_out(truth) if self.early_stopping else None
-        rows = np.arange(len(x))
-        self.validation_scores_ = self.best_validation_score_ = None
-        if held is not None:
-            rows = np.setdiff1d(rows, held)
+        held = None
+        self.validation_scores_: list[float] | None = None
+        self.best_validation_score_: float | None = None
+        if self.early_stopping:
+            rows = self._held_out(truth)
+            held = _take(x, rows), truth[rows], weights[rows]
             self.validation_scores_ = []
-            x_held, truth_held = _take(x, held), truth[held]
-            weights_held = weights[held]
-        x, truth, weights = _take(x, rows), truth[rows], weights[rows]
-        best, best_weights, waited = math.inf, None, 0
-        for _ in range(self.max_iter):
-            value = self._epoch(x, truth, weights)
-            if held is not None:
-                score = self._score(truth_held, self._outputs(x_held), weights_held)
-                self.validation_scores_.append(score)
-                value = -score
-                if self.verbose:
-                    sys.stdout.write(f"Validation score: {score:.6f}\n")
-            waited = waited + 1 if value > best - self.tol else 0
-            if value < best:
-                best = value
-                best_weights = None if held is None else self.model_.get_weights()
-            if waited > self.n_iter_no_change:
-                break
-        if best_weights is not None:
-            self.model_.set_weights(best_weights)
-            self.best_validation_score_ = -best
+            others = np.setdiff1d(np.arange(len(x)), rows)
+            x, truth, weights = _take(x, others), truth[others], weights[others]
+        self._train(self.max_iter, x, truth, weights, _Progress(self, held))
+
+    def _say(self, line: str) -> None:
+        if self.verbose:
+            sys.stdout.write(f"{line}\n")
 
     def _held_out(self, truth: Array) -> Array:
         """Return the rows to validate on."""
@@ -462,20 +468,10 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             raise ValueError(message)
         return held
 
-    def _outputs(self, x: Sequences) -> Array:
-        """Return the outputs of the network (N, K) for checked sequences."""
-        if isinstance(x, np.ndarray):
-            whole: Array = self.model_.predict(x)
-            return whole
-        batches = _batches(x, len(x))
-        y = np.concatenate([self.model_.predict(_batch(x, rows)) for rows in batches])
-        outputs = np.empty_like(y)
-        outputs[np.concatenate(batches)] = y
-        return outputs
-
     def _predicted(self, X: Any) -> Array:
         check_is_fitted(self)
-        return self._outputs(self._checked_x(X, reset=False)).astype(np.float64)
+        x = self._checked_x(X, reset=False)
+        return np.asarray(self.model_.predict(x), np.float64)
 
 
 class GRURegressor(RegressorMixin, _Network):  # type: ignore[misc]
