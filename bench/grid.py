@@ -281,7 +281,12 @@ def _panel(place: Any, mode: str, rows: list[Row], style: dict[str, Record]) -> 
         fractions = [row.of_limit or 0.0 for row in rows]
         bars = side.barh(range(len(rows)), fractions, height=0.55, color=look.FOURTH)
         side.bar_label(bars, fmt="{:.0%}", padding=3, fontsize=8.5, color=look.INK)
-        side.set(xlim=(0, 1.35), ylim=axes.get_ylim(), xticks=[], yticks=[])
+        side.set(
+            xlim=(0, 1.35 * max(1, *fractions)),
+            ylim=axes.get_ylim(),
+            xticks=[],
+            yticks=[],
+        )
         side.spines["bottom"].set_visible(False)
         head(side, "of the limit", 0, 0, "left")
 
