@@ -25,11 +25,12 @@ from grufast.losses import Loss
 HEAD = """\
 # Reference
 
-Every public name, with the first line of its docstring; `help(gf.layers.GRU)` shows the rest: parameters, shapes,
-errors, the formula and an example. This page is made by `python tests/doc_reference.py`.
+Every public name, with the first line of its docstring. `help(gf.layers.GRU)` shows
+the rest: parameters, shapes, errors, the formula and an example. This page is made by
+`python tests/doc_reference.py`.
 
-Most can be given by name: `model.compile(optimizer="adam", loss="mse", metrics=["mae"])`,
-`gf.layers.Dense(8, kernel_initializer="he_normal", kernel_regularizer="l2")`. Keras's names are understood, and the
+Losses, metrics, optimizers, initializers, regularizers and activations can be given by
+name: `model.compile("adam", loss="mse", metrics=["mae"])`. They are Keras's names, and
 short ones.
 """
 

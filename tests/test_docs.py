@@ -1,8 +1,8 @@
 """The pages: their code runs and prints what they say, and their links lead somewhere.
 
 Blocks marked ``python`` are grufast's and run here, those of a page in one namespace;
-a ``text`` block behind one is what it prints. Blocks marked ``py`` are other libraries'.
-docs/sklearn.md is run by test_sklearn.py.
+a ``text`` block behind one is what it prints. Blocks marked ``py`` are of other
+libraries. docs/sklearn.md is run by test_sklearn.py.
 """
 
 import contextlib
@@ -11,8 +11,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-import doc_reference
 import pytest
+
+import doc_reference
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
