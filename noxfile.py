@@ -34,6 +34,9 @@ NATIVE_TESTS = [
     "losses",
 ]
 
+# What the site consists of, in the places where it is in the repository.
+SITE = ["*.md", "LICENSE", "docs/*", "examples/*.*", "bench/results/**/*.*"]
+
 
 def project_group(name: str) -> list[str]:
     """Requirements of a dependency group, with no group inside."""
@@ -167,6 +170,19 @@ def demo(session: nox.Session) -> None:
     """The README's demo, from the wheel in dist/ into build/demo."""
     install_wheel(session, "[plot]")
     session.run("grufast", "demo", "--out", "build/demo")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The pages as a site in build/site; a link that leads nowhere is an error."""
+    session.install(*project_group("docs"))
+    pages = Path("build/pages")
+    shutil.rmtree(pages, ignore_errors=True)
+    for pattern in SITE:
+        for path in Path().glob(pattern):
+            (pages / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, pages / path)
+    session.run("mkdocs", "build", "--strict", "--clean")
 
 
 @nox.session
