@@ -45,11 +45,13 @@ def slugs(page: Path) -> set[str]:
     return {re.sub(r"\s", "-", heading) for heading in kept}
 
 
+@pytest.mark.usefixtures("keep_num_threads")
 @pytest.mark.parametrize("page", with_code(), ids=lambda page: page.name)
 def test_code_runs_and_prints_what_the_page_says(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    gf.set_num_threads(1)  # the same bits, and no waiting for busy processors
     names: dict[str, Any] = {}
     text = page.read_text(encoding="utf-8")
     for block in CODE.finditer(text):
