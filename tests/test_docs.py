@@ -7,19 +7,24 @@ libraries. docs/sklearn.md is run by test_sklearn.py.
 
 import contextlib
 import io
+import json
 import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import doc_reference
+import grufast as gf
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 COMPARISON = ROOT / "examples" / "keras_to_grufast.md"
 PAGES = [README, *DOCS, COMPARISON, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+RECORDED = Path(__file__).parent / "data" / "keras_recurrent.json"
+KERAS_GRU = ["GRU", {"reset_after": True}]
 CODE = re.compile(r"```python\n(.*?)```(?:\n+```text\n(.*?)```)?", re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FENCED = re.compile(r"```.*?```", re.DOTALL)
@@ -40,11 +45,13 @@ def slugs(page: Path) -> set[str]:
     return {re.sub(r"\s", "-", heading) for heading in kept}
 
 
+@pytest.mark.usefixtures("keep_num_threads")
 @pytest.mark.parametrize("page", with_code(), ids=lambda page: page.name)
 def test_code_runs_and_prints_what_the_page_says(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    gf.set_num_threads(1)  # the same bits, and no waiting for busy processors
     names: dict[str, Any] = {}
     text = page.read_text(encoding="utf-8")
     for block in CODE.finditer(text):
@@ -56,6 +63,21 @@ def test_code_runs_and_prints_what_the_page_says(
             exec(compile(lines + code, page, "exec"), names)
         if expected is not None:
             assert written.getvalue() == expected, code
+
+
+def test_the_conversion_of_weights_is_right() -> None:
+    """That of the comparison, on weights and outputs that Keras has recorded."""
+    text = COMPARISON.read_text(encoding="utf-8")
+    (code,) = [c for c, _ in CODE.findall(text) if "def gru_weights" in c]
+    names: dict[str, Any] = {"np": np}
+    exec(code.split("\n\n\n")[0], names)
+    recorded = json.loads(RECORDED.read_text(encoding="utf-8"))
+    (case,) = [case[2] for case in recorded["cases"] if case[:2] == KERAS_GRU]
+    layer = gf.layers.GRU(3, return_sequences=True, dtype="float64")
+    layer.build(2)
+    layer.set_weights(names["gru_weights"](*map(np.array, case["weights"])))
+    y = layer(np.array(recorded["x"]))
+    np.testing.assert_allclose(y, case["ways"]["plain"][0], rtol=1e-12, atol=1e-14)
 
 
 def test_pages_with_code_are_found() -> None:
