@@ -582,13 +582,8 @@ def known_to_dense(activation: str) -> bool:
 
 
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
-def test_files_written_by_degann_load(
-    path: Path, request: pytest.FixtureRequest
-) -> None:
+def test_files_written_by_degann_load(path: Path) -> None:
     recorded = json.loads(path.with_suffix(".json").read_text())
-    if "gelu" in recorded["activations"]:
-        reason = "gelu is the form with tanh here, with erf in DEGANN (and Keras)"
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
     net = IModel(1, [1], 1, activation_func="tanh")
     unknown = [a for a in recorded["activations"] if not known_to_dense(a)]
     if unknown:

@@ -197,7 +197,7 @@ def test_a_kill_during_save_leaves_a_whole_file(path: Path) -> None:
         "    model.save(sys.argv[1], metadata={'count': count})\n"
     )
     counts = []
-    for wait in (0.0, 0.003, 0.011, 0.017, 0.029):
+    for wait in (0.0, 0.003, 0.011, 0.017, 0.029, 0.5, 2.0):
         arguments = [sys.executable, "-c", code, str(path)]
         with subprocess.Popen(arguments, stdout=subprocess.PIPE) as saver:
             assert saver.stdout is not None
