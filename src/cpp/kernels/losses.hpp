@@ -68,7 +68,9 @@ GRUFAST_INLINE void cross_entropy_row(const CrossEntropy<T>& c, Index r) {
     Vec<T> powers{}, weight{}, product{};
     for_vectors<T>(n, [&](Index i, Index part) {
         const Vec<T> d = load_part<T>(logits + i, part) - top;
-        Vec<T> e = d < limit ? Vec<T>{} : exp<T>(at_least(d, limit));
+        // What fills the last vector may be far above 0.
+        const Vec<T> inside = at_most(at_least(d, limit), Vec<T>{});
+        Vec<T> e = d < limit ? Vec<T>{} : exp<T>(inside);
         if (part < kLanes<T>) e = first_lanes<T>(e, Vec<T>{}, part);
         const Vec<T> t = target(i, part);
         powers += e;
