@@ -94,7 +94,7 @@ class Run:
     def _packed(self) -> _core.Stack:
         natives = [layer._packed() for layer in self.layers]
         if natives != self._natives:
-            backwards = [layer.runs_backwards for layer in self.layers]
+            backwards = [layer.go_backwards for layer in self.layers]
             self._stack = _core.Stack(natives, backwards)
             self._natives = natives
         return self._stack
@@ -319,11 +319,6 @@ class RecurrentLayer(WeightedLayer):
     def takes_on(self) -> bool:
         """Whether the layer takes a native output as it is."""
         return not (self.prepares or self.dropout > 0)
-
-    @property
-    def runs_backwards(self) -> bool:
-        """Whether its one direction is the other one."""
-        return self.go_backwards
 
     @property
     def supports_masking(self) -> bool:  # type: ignore[override]
@@ -1570,13 +1565,11 @@ class GRUD(CellLayer):
         if steps.lengths is not None:
             valid = np.arange(count) < np.asarray(steps.lengths)[:, None]
         starts = np.zeros_like(valid) if steps.resets is None else steps.resets & valid
-        order = np.arange(count)[:, None]
-        seen = np.where(observed & valid[..., None], order, -1)
+        # From here on in the order of computation.
         way = slice(None, None, -1 if self.go_backwards else 1)
-        seen, starts = seen[:, way], starts[:, way]
-        # Places in the order of computation, of observations and of fresh starts.
-        place = np.where(seen >= 0, order, -1)
-        last = np.maximum.accumulate(place, axis=1)
+        seen, starts = (observed & valid[..., None])[:, way], starts[:, way]
+        order = np.arange(count)[:, None]
+        last = np.maximum.accumulate(np.where(seen, order, -1), axis=1)
         before = np.concatenate([np.full_like(last[:, :1], -1), last[:, :-1]], axis=1)
         start = np.maximum.accumulate(np.where(starts, order[:, 0], 0), axis=1)
         before = np.where(before >= start[..., None], before, -1)[:, way]

@@ -146,9 +146,7 @@ class StackCalls {
             if (!options.zones.is_none()) {
                 set_zone(py::cast<py::list>(options.zones)[direction], layer.info(), regular);
             }
-            const bool special =
-                regular.masked || regular.zone_rate[0] > 0 || regular.zone_rate[1] > 0;
-            if (special && !layer.info().separate) {
+            if (!regular.none() && !layer.info().separate) {
                 throw py::value_error(std::string("cell: ") + layer.info().name +
                                       " takes neither recurrent masks nor zones");
             }
@@ -242,10 +240,10 @@ class StackCalls {
             if (!(rate >= 0 && rate <= 1)) {
                 throw py::value_error("zones: expected rates from 0 to 1");
             }
-            regular.zone_rate[s] = rate;
+            regular.zone.rate[s] = rate;
         }
-        regular.zone_random = random;
-        regular.zone_seed = seed;
+        regular.zone.random = random;
+        regular.zone.seed = seed;
     }
     template <class F>
     void each(const F& f) const {

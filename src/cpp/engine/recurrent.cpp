@@ -1,6 +1,7 @@
 #include "recurrent.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "packing.hpp"
 
@@ -193,7 +194,7 @@ typename Recurrent<T>::Layout Recurrent<T>::layout(const Plan& plan, const Call&
         l.first = l.size;
         l.size += elements(cell.states, l.state);
     }
-    if (call.recurrent_mask) {
+    if (call.masked) {
         l.mask = l.size;
         l.masked = l.mask + l.state;
         l.size += elements(l.sequence[0].kept + 1, l.state);
@@ -293,7 +294,7 @@ StepForward<T> Recurrent<T>::forward_steps(const Call& call, const Layout& layou
         step.sequence[s] = sequences + layout.sequence[s].start + rows;
         step.mask[s] = layout.sequence[s].mask;
     }
-    if (call.recurrent_mask) {
+    if (call.masked) {
         step.masked = sequences + layout.masked + rows;
         step.row_mask = sequences + layout.mask + rows;
     }
@@ -433,7 +434,7 @@ typename Recurrent<T>::ForwardPass Recurrent<T>::prepare(const Forward& f, int t
                         hidden_, padded_);
         }
     }
-    if (f.recurrent_mask) {
+    if (f.masked) {
         for (Index b = 0; b < f.batch; ++b) {
             copy_padded(f.recurrent_mask + f.caller_row(b) * hidden_,
                         p.sequences + p.layout.mask + b * padded_, hidden_, padded_);
@@ -613,7 +614,7 @@ Recurrent<T>::BackwardRun::BackwardRun(const BackwardPass& pass, Team& team)
     const Index own = layer_.padded_ * (layer_.info().parameters + layer_.info().slots);
     step_.dparameters_row = own * part_.stride;
     step_.dparameters = pass.row_parameters + first * own;
-    if (pass.recurrent_mask) {
+    if (pass.masked) {
         step_.row_mask = pass.sequences + pass.layout.mask + first * padded;
     }
     step_.zone = pass.zone;
@@ -644,7 +645,9 @@ Recurrent<T>::BackwardRun::BackwardRun(const BackwardPass& pass, Team& team)
 template <class T>
 void Recurrent<T>::BackwardRun::run_steps(Range steps, Gates g) {
     if (!meet_ && !pass_.selection) {
-        if (step_.rows > 0) run(steps.begin, steps.end - steps.begin, g, 0, step_.rows, true);
+        step_.stage_end = layer_.info().stages;
+        if (step_.rows > 0) run(steps.begin, steps.end - steps.begin, g, 0, step_.rows);
+        pass_on(g);
         return;
     }
     g.data += (steps.end - steps.begin) * g.step;
@@ -659,24 +662,25 @@ void Recurrent<T>::BackwardRun::run_steps(Range steps, Gates g) {
             if (t + 1 < pass_.steps) divert(t + 1);
             if (pass_.some()) take_output_gradient(t, rows);
         }
-        const T* next = step_.next_slots;
         const auto all = [&](int begin, int end) {
             step_.stage_begin = begin;
             step_.stage_end = end;
-            // Rows whose last step this is have no next one.
-            if (with_next > 0) run(t, 1, g, 0, with_next, next != nullptr);
-            if (rows > with_next) run(t, 1, g, with_next, rows, false);
+            if (with_next > 0) run(t, 1, g, 0, with_next);
+            if (rows > with_next) {  // whose last step this is: they have no next one
+                T* const next = std::exchange(next_, nullptr);
+                run(t, 1, g, with_next, rows);
+                next_ = next;
+            }
         };
         if (meet_) {
             for (int s = 0; s < stages; ++s) {
-                step_.next_slots = next;
                 if (!part_.panels.empty()) all(s, s + 1);
                 team_.barrier();
             }
         } else {
             all(0, stages);
         }
-        if (t + 1 < pass_.steps) restore(t + 1, next);
+        if (t + 1 < pass_.steps) restore(t + 1);
         pass_on(g);
     }
 }
@@ -684,25 +688,19 @@ void Recurrent<T>::BackwardRun::run_steps(Range steps, Gates g) {
 // Some steps of the rows [begin, end) of this member's.
 template <class T>
 void Recurrent<T>::BackwardRun::run(Index t, Index count, const Gates& g, Index begin,
-                                    Index end, bool has_next) {
+                                    Index end) {
     const Layout& l = pass_.layout;
     const Sequence<const T>& dy = pass_.dy;
     StepBackward<T> step = step_;
-    if (!meet_ && !pass_.selection) step.stage_end = layer_.info().stages;
     step.rows = end - begin;
     step.steps = count;
     step.first = t;
-    step.time = t;
     step.row_first += begin * part_.stride;
     step.slots = g.data + (part_.rows.begin + begin * part_.stride) * g.row;
     step.slots_panel = g.panel;
     step.slots_row = g.row * part_.stride;
     step.slots_step = g.step;
-    if (has_next) {
-        step.next_slots += step.next_slots ? begin * step.next_row : 0;
-    } else {
-        step.next_slots = nullptr;
-    }
+    step.next_slots = next_ ? next_ + begin * step.next_row : nullptr;
     for (int s = 0; s < layer_.info().sequences; ++s) {
         const Kept& kept = l.sequence[s];
         const Index time = pass_.keep == Keep::kStates && s > 0 ? t % l.chunk_steps : t;
@@ -715,13 +713,12 @@ void Recurrent<T>::BackwardRun::run(Index t, Index count, const Gates& g, Index 
     const bool plain = dy.data && !pass_.some();
     step.dy = plain ? dy.data + (part_.rows.begin + begin) * dy.row + t * dy.step : nullptr;
     layer_.kernels_.backward(step);
-    if (!meet_ && !pass_.selection) pass_on(g);
 }
 
 // The first step's gradients are what an earlier step multiplies.
 template <class T>
 void Recurrent<T>::BackwardRun::pass_on(const Gates& g) {
-    step_.next_slots = g.data + part_.rows.begin * g.row;
+    next_ = g.data + part_.rows.begin * g.row;
     step_.next_panel = g.panel;
     step_.next_row = g.row * part_.stride;
 }
@@ -765,7 +762,7 @@ void Recurrent<T>::BackwardRun::divert(Index t) {
             for (Index u = 0; u < padded; ++u) first[u] += carry[u];
             std::fill_n(carry, padded, T(0));
         }
-        T* next = const_cast<T*>(step_.next_slots) + i * step_.next_row;
+        T* next = next_ + i * step_.next_row;
         multiply_next(i, 1, pass_.reset_carry + b * padded);
         for (Index p = 0; p < layer_.panels_; ++p) {
             T* slots = next + p * step_.next_panel;
@@ -775,7 +772,7 @@ void Recurrent<T>::BackwardRun::divert(Index t) {
     }
 }
 template <class T>
-void Recurrent<T>::BackwardRun::restore(Index t, const T* next) {
+void Recurrent<T>::BackwardRun::restore(Index t) {
     if (!pass_.selection || !pass_.selection->has_resets()) return;
     const Selection& s = *pass_.selection;
     const Index row = layer_.info().slots * layer_.table_.lanes;
@@ -784,7 +781,7 @@ void Recurrent<T>::BackwardRun::restore(Index t, const T* next) {
         if (!s.resets(b, t, pass_.backwards)) continue;
         for (Index p = 0; p < layer_.panels_; ++p) {
             std::copy_n(pass_.reset_slots + (b * layer_.panels_ + p) * row, row,
-                        const_cast<T*>(next) + i * step_.next_row + p * step_.next_panel);
+                        next_ + i * step_.next_row + p * step_.next_panel);
         }
     }
 }
@@ -794,10 +791,10 @@ void Recurrent<T>::BackwardRun::restore(Index t, const T* next) {
 template <class T>
 void Recurrent<T>::BackwardRun::multiply_next(Index first, Index rows, T* out) {
     const CellInfo& cell = layer_.info();
-    if (!step_.next_slots || !layer_.kernels_.multiplies_next || rows == 0) return;
+    if (!next_ || !layer_.kernels_.multiplies_next || rows == 0) return;
     StripGemm<T> g{};
-    g.a = layer_.gate_rows(step_.next_slots + first * step_.next_row, step_.next_row,
-                           step_.next_panel, cell.stage[0].first_slot, cell.stage[0].slots);
+    g.a = layer_.gate_rows(next_ + first * step_.next_row, step_.next_row, step_.next_panel,
+                           cell.stage[0].first_slot, cell.stage[0].slots);
     g.weight = step_.weight[0];
     g.out = step_.row_mask ? step_.carry[cell.states] + first * step_.carry_row : out;
     g.out_row = step_.carry_row;
@@ -876,7 +873,7 @@ void Recurrent<T>::BackwardRun::add_products(const Gates& g, Index t, Index in_c
     outer.a_inner = layer_.padded_;
     const auto sequence = [&](int index, int offset) -> const T* {
         const Index time = (index > 0 ? in_chunk : t) + offset;
-        const bool masked = index == 0 && pass_.recurrent_mask;
+        const bool masked = index == 0 && pass_.masked;
         return pass_.sequences + (masked ? l.masked : l.sequence[index].start) + time * l.state;
     };
     for (int s = 0; s < cell.stages; ++s) {

@@ -69,19 +69,20 @@ class Recurrent {
         // one, the sequences are reversed besides.
         bool backwards;
         Fill fill;
-        // Dropout of the state on its way into products: what it is multiplied by, [B][H]
-        // contiguous; null: none. For cells whose formula is separate.
-        const T* recurrent_mask;
-        Zone<T> zone;  // of no rate: none; for cells whose formula is separate
+        // For cells whose formula is separate: whether the state is multiplied by a mask on its
+        // way into products, and zoneout, of no rate where there is none.
+        bool masked;
+        Zone<T> zone;
 
         // Whether steps are left out, or rows in another order.
         bool some() const { return selection && !selection->whole(); }
         Index caller_row(Index b) const { return some() ? selection->row(b) : b; }
     };
     struct Forward : Call {
-        Sequence<const T> x;     // [B][T][C]
-        States<const T*> first;  // null: zero
-        Sequence<T> y;           // [B][T][H]; data null: not wanted
+        Sequence<const T> x;      // [B][T][C]
+        States<const T*> first;   // null: zero
+        const T* recurrent_mask;  // [B][H] contiguous, where `masked`; kept for backward
+        Sequence<T> y;            // [B][T][H]; data null: not wanted
         States<T*> last;
         Keep keep;
     };
@@ -183,11 +184,11 @@ class Recurrent {
 
       private:
         void run_steps(Range steps, Gates g);
-        void run(Index t, Index count, const Gates& g, Index begin, Index end, bool has_next);
+        void run(Index t, Index count, const Gates& g, Index begin, Index end);
         void pass_on(const Gates& g);
         void take_output_gradient(Index t, Index rows);
         void divert(Index t);
-        void restore(Index t, const T* next);
+        void restore(Index t);
         void multiply_next(Index first, Index rows, T* out);
         void compute_again(Index chunk, Range steps, const Gates& g);
         void gather(Range steps);
@@ -202,7 +203,8 @@ class Recurrent {
         Team& team_;
         Part part_;
         bool meet_;
-        Index left_;  // steps
+        Index left_;         // steps
+        T* next_ = nullptr;  // gate gradients of the step behind the next one to run
         StepBackward<T> step_;
     };
 

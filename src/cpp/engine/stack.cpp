@@ -31,10 +31,6 @@ Sequence<T> direction(const Sequence<T>& s, bool reversed, Index first, Index st
     return reversed ? own.reversed(steps) : own;
 }
 
-// Stands for a recurrent mask that the workspace kept.
-template <class T>
-constexpr T kKept[1] = {1};
-
 // Whether a team member works on a direction: both where it is alone, else its half's.
 bool takes_part(const Team& team, std::size_t directions, std::size_t d) {
     return directions == 1 || team.size == 1 || team.group(2) == static_cast<int>(d);
@@ -132,16 +128,15 @@ typename Recurrent<T>::Call Stack<T>::call(const Workspace& w, Index batch, std:
     c.batch = batch;
     c.steps = w.selection.steps();
     const Regular& regular = w.regular[index];
-    const bool zones = regular.zone_rate[0] > 0 || regular.zone_rate[1] > 0;
-    const bool plain = w.selection.everything() && !regular.masked && !zones;
-    c.selection = plain ? nullptr : &w.selection;
+    c.selection = w.selection.everything() && regular.none() ? nullptr : &w.selection;
     c.backwards = reversed(level, direction);
     c.fill = level + 1 == levels_.size() ? w.fill : Fill::kNothing;
+    c.masked = regular.masked;
     for (int s = 0; s < kMaxStates; ++s) {
-        c.zone.rate[s] = static_cast<T>(regular.zone_rate[s]);
+        c.zone.rate[s] = static_cast<T>(regular.zone.rate[s]);
     }
-    c.zone.random = regular.zone_random;
-    c.zone.seed = regular.zone_seed;
+    c.zone.random = regular.zone.random;
+    c.zone.seed = regular.zone.seed;
     return c;
 }
 
@@ -259,7 +254,6 @@ void Stack<T>::backward(const Backward& b, Workspace& w) const {
             const Sequence<T>& dx = d == 0 ? gradients[i] : beside[i];
             typename Recurrent<T>::Backward pass{};
             static_cast<typename Recurrent<T>::Call&>(pass) = call(w, b.batch, i, d, n + d);
-            if (w.regular[n + d].masked) pass.recurrent_mask = kKept<T>;
             const bool turned = pass.backwards && w.selection.whole();
             pass.x = direction(x, turned, 0, b.steps);
             pass.dy = direction(dy, turned, first, b.steps);

@@ -12,9 +12,9 @@ namespace grufast {
 // What is done to a direction's states in training; see Recurrent::Call.
 struct Regular {
     bool masked;
-    double zone_rate[kMaxStates];
-    bool zone_random;
-    unsigned zone_seed;
+    Zone<double> zone;
+
+    bool none() const { return !masked && zone.rate[0] <= 0 && zone.rate[1] <= 0; }
 };
 
 // What a call keeps for the next one; the caller owns it and may use it again.

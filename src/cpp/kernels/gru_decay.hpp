@@ -34,10 +34,10 @@ struct GruDecay {
     static constexpr int back[] = {-1, 2, 1};
     using A = Usual;
 
+    // e^-max(0, d)
     template <class T>
     static GRUFAST_INLINE Vec<T> decayed_by(Vec<T> d) {
-        const Vec<T> limit = splat<T>(ExpConstants<T>::exp_limit);
-        return exp<T>(-at_most(at_least(d, Vec<T>{}), limit));
+        return decay<T>(at_least(d, Vec<T>{}));
     }
 
     template <int S, class T>

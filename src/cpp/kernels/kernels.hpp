@@ -224,7 +224,7 @@ struct StepBackward {
     Index dy_row, dy_step;
     const T* row_mask;  // as in StepForward
     Zone<T> zone;
-    Index time, row_first, row_stride;
+    Index row_first, row_stride;
 };
 
 template <class T>

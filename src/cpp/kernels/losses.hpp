@@ -33,15 +33,6 @@ GRUFAST_INLINE T row_maximum(const T* logits, Index n) {
     return maximum;
 }
 
-template <class T>
-GRUFAST_INLINE double lane_sum(Vec<T> v) {
-    T lanes[kLanes<T>];
-    store<T>(lanes, v);
-    double sum = 0;
-    for (int i = 0; i < kLanes<T>; ++i) sum += static_cast<double>(lanes[i]);
-    return sum;
-}
-
 // With d = z - max z, S = sum e^d and a target t (labels: one at the label): the loss is
 // (sum t) log S - sum t d, its gradient (sum t) e^d / S - t.
 template <class T>

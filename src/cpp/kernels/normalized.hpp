@@ -9,14 +9,6 @@
 namespace grufast {
 namespace {
 
-template <class T>
-GRUFAST_INLINE T sum_of_lanes(Vec<T> v) {
-    T sum = 0;
-#pragma GCC unroll 16
-    for (int i = 0; i < kLanes<T>; ++i) sum += v[i];
-    return sum;
-}
-
 // The base cell's slots for x, then those of its product with h. Unit parameters are gains of
 // x's and of h's row blocks, then biases of both.
 template <class Base>
@@ -51,7 +43,7 @@ struct Normalized {
     static GRUFAST_INLINE Moments<T> moments(const T* slots, Index panel, int count,
                                              Index hidden) {
         constexpr Index lanes = kLanes<T>;
-        const auto n = static_cast<T>(hidden * count);
+        const auto n = static_cast<double>(hidden * count);
         T ones[lanes];
         for (T& one : ones) one = 1;
         Vec<T> sum{}, squares{};
@@ -60,7 +52,7 @@ struct Normalized {
                 sum += load_part<T>(slots + u / lanes * panel + s * lanes, hidden - u);
             }
         }
-        const T mean = sum_of_lanes<T>(sum) / n;
+        const T mean = static_cast<T>(lane_sum<T>(sum) / n);
         const Vec<T> all = splat<T>(mean);
         for (Index u = 0; u < hidden; u += lanes) {
             const Vec<T> units = load_part<T>(ones, hidden - u);  // not what fills the vector
@@ -69,7 +61,7 @@ struct Normalized {
                 squares = fma(v, v, squares);
             }
         }
-        const Vec<T> root = sqrt(splat<T>(sum_of_lanes<T>(squares) / n + T(1e-5)));
+        const Vec<T> root = sqrt(splat<T>(static_cast<T>(lane_sum<T>(squares) / n + 1e-5)));
         return {mean, 1 / root[0]};
     }
 
@@ -126,9 +118,11 @@ struct Normalized {
         constexpr Index lanes = kLanes<T>, own = (4 * blocks + inputs + products) * lanes;
         const Moments<T> of_x = moments<T>(slots, panel, inputs, hidden);
         const Moments<T> of_h = moments<T>(slots + inputs * lanes, panel, products, hidden);
-        Vec<T> sum_x{}, sum_h{}, dot_x{}, dot_h{};
-        const auto n_x = static_cast<T>(hidden * inputs);
-        const auto n_h = static_cast<T>(hidden * products);
+        // Of the gradients before gain: their sums, and those along the normalised products.
+        struct Sums {
+            Vec<T> all{}, along{};
+        };
+        Sums of_inputs, of_products;
         T* d = dparameters;
         for (Index i = 0; i < hidden; i += lanes, d += own) {
             Unit<T> unit;
@@ -149,28 +143,25 @@ struct Normalized {
             const auto add = [&](int index, Vec<T> more) {
                 store<T>(d + index * lanes, load<T>(d + index * lanes) + more);
             };
-            // Units that only fill the last vector must add nothing.
-            const Index part = hidden - i;
-            T* scratch = d + 4 * blocks * lanes;
+            // The gradient of the base cell's slot is that of gain v + bias; gains and biases
+            // of both sides lie 2 `blocks` apart. Units that only fill the last vector add
+            // nothing.
+            const auto take = [&](int base_slot, int gain, Vec<T> v, int slot, Sums& sums) {
+                const Vec<T> g = load_part<T>(unit.slots + base_slot * lanes, hidden - i);
+                add(gain, g * v);
+                add(2 * blocks + gain, g);
+                const Vec<T> scaled = g * load<T>(u.parameters + gain * lanes);
+                store<T>(d + (4 * blocks + slot) * lanes, scaled);
+                sums.all += scaled;
+                sums.along = fma(scaled, v, sums.along);
+            };
             for (int s = 0; s < inputs; ++s) {
-                const int block = Base::info.ih_block[s];
-                const Vec<T> g = load_part<T>(unit.slots + s * lanes, part);
-                add(block, g * unit.x[s]);
-                add(2 * blocks + block, g);
-                const Vec<T> scaled = g * load<T>(u.parameters + block * lanes);
-                store<T>(scratch + s * lanes, scaled);
-                sum_x += scaled;
-                dot_x = fma(scaled, unit.x[s], dot_x);
+                take(s, Base::info.ih_block[s], unit.x[s], s, of_inputs);
             }
             for (int j = 0; j < products; ++j) {
-                const int slot = window.first_slot + j, block = Base::info.hh_block[slot];
-                const Vec<T> g = load_part<T>(unit.slots + slot * lanes, part);
-                add(blocks + block, g * unit.h[j]);
-                add(3 * blocks + block, g);
-                const Vec<T> scaled = g * load<T>(u.parameters + (blocks + block) * lanes);
-                store<T>(scratch + (inputs + j) * lanes, scaled);
-                sum_h += scaled;
-                dot_h = fma(scaled, unit.h[j], dot_h);
+                const int slot = window.first_slot + j;
+                take(slot, blocks + Base::info.hh_block[slot], unit.h[j], inputs + j,
+                     of_products);
             }
             u.parameters += 4 * blocks * lanes;
             for (int s = 0; s < Base::info.sequences; ++s) {
@@ -179,10 +170,14 @@ struct Normalized {
             }
         }
         // d v = scale (g - mean(g) - v^ mean(g v^)), g being the gradient of v^.
-        const Vec<T> mean_x = splat<T>(sum_of_lanes<T>(sum_x) / n_x);
-        const Vec<T> mean_h = splat<T>(sum_of_lanes<T>(sum_h) / n_h);
-        const Vec<T> along_x = splat<T>(sum_of_lanes<T>(dot_x) / n_x);
-        const Vec<T> along_h = splat<T>(sum_of_lanes<T>(dot_h) / n_h);
+        const auto mean = [&](Vec<T> v, int slots) {
+            const double n = static_cast<double>(hidden * slots);
+            return splat<T>(static_cast<T>(lane_sum<T>(v) / n));
+        };
+        const Vec<T> mean_x = mean(of_inputs.all, inputs);
+        const Vec<T> mean_h = mean(of_products.all, products);
+        const Vec<T> along_x = mean(of_inputs.along, inputs);
+        const Vec<T> along_h = mean(of_products.along, products);
         const T* scratch = dparameters + 4 * blocks * lanes;
         for (Index i = 0; i < hidden; i += lanes, slots += panel, scratch += own) {
             for (int s = 0; s < inputs + products; ++s) {

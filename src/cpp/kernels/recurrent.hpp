@@ -164,14 +164,16 @@ template <class Cell, class T, int S>
 void forward_stage(const StepForward<T>& f, Index t) noexcept {
     if constexpr (Cell::info.separate) {
         if constexpr (Cell::info.stage[S].slots > 0) forward_product<Cell, T, S>(f, t);
-        return forward_formula<Cell, T, S>(f, t);
-    } else
-        for_panel_tiles<kTileRows<Cell::info.stage[S].slots>, Cell::info.stage[S].slots == 1>(
+        forward_formula<Cell, T, S>(f, t);
+    } else {
+        constexpr int slots = Cell::info.stage[S].slots;
+        for_panel_tiles<kTileRows<slots>, slots == 1>(
             f.rows, f.panel_begin, f.panel_end, ((f.first + t) & 1) != 0,
             [&](auto rows, auto panels, Index panel, Index row) {
                 forward_tile<Cell, T, S, decltype(rows)::value, decltype(panels)::value>(
                     f, t, panel, row);
             });
+    }
 }
 
 template <class Cell, class T, int S>
@@ -335,7 +337,7 @@ void pass_zones(const StepBackward<T>& b, Index t, bool before) noexcept {
                 const Vec<T> carry = load<T>(b.carry[s] + unit);
                 if (before) {
                     const Vec<T> kept =
-                        carry * zone_of<T>(b.zone, s, b.time + t,
+                        carry * zone_of<T>(b.zone, s, b.first + t,
                                            b.row_first + row * b.row_stride, vector * lanes);
                     store<T>(aside + unit, kept);
                     store<T>(b.carry[s] + unit, carry - kept);
@@ -400,7 +402,7 @@ void backward_apart(const StepBackward<T>& b, Index t) noexcept {
 template <class Cell, class T, int S>
 void backward_stage(const StepBackward<T>& b, Index t) noexcept {
     if constexpr (Cell::info.separate) {
-        return backward_apart<Cell, T, S>(b, t);
+        backward_apart<Cell, T, S>(b, t);
     } else {
         const BlockedRows<T> gates = multiplied<Cell, T, S>(b, t);
         const BlockedRows<T>* product = gates.data ? &gates : nullptr;

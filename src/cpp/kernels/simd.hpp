@@ -195,6 +195,15 @@ GRUFAST_INLINE Vec<T> with_sign_of(Vec<T> magnitude, Vec<T> v) {
                         (bits_of<T>(v) & bits_of<T>(splat<T>(T(-0.0)))));
 }
 
+template <class T>
+GRUFAST_INLINE double lane_sum(Vec<T> v) {
+    T lanes[kLanes<T>];
+    store<T>(lanes, v);
+    double sum = 0;
+    for (int i = 0; i < kLanes<T>; ++i) sum += static_cast<double>(lanes[i]);
+    return sum;
+}
+
 // NaN in x stays NaN.
 template <class V>
 GRUFAST_INLINE V at_least(V x, V low) {
