@@ -134,6 +134,8 @@ ALLOWED: dict[str, set[str]] = {
     "__init__": {
         "_core",
         "callbacks",
+        "data",
+        "degann",
         "initializers",
         "layers",
         "losses",
@@ -142,6 +144,7 @@ ALLOWED: dict[str, set[str]] = {
         "optimizers",
         "regularizers",
         "schedules",
+        "sklearn",
     },
     "__main__": {"cli"},
 }

@@ -63,6 +63,14 @@ def flag(name: str, value: object) -> bool:
     return bool(value)
 
 
+def text(name: str, value: object) -> str:
+    """Return value as a str that is not empty."""
+    if not isinstance(value, str) or not value:
+        message = f"{name}: got {value!r}, expected a name"
+        raise TypeError(message)
+    return value
+
+
 def choice(name: str, value: object, allowed: Sequence[object]) -> Any:
     """Return value if it is one of `allowed`."""
     if not any(type(value) is type(option) and value == option for option in allowed):
@@ -143,6 +151,32 @@ def array(
     if apart or not plain.flags.aligned:
         return np.array(plain, order="C")
     return plain
+
+
+def converted(name: str, value: object, dtype: DType) -> object:
+    """Return an array of other numbers as one of `dtype`; all else as it is.
+
+    Floats are rounded. Integers keep their value: one that may lose it is an error, and
+    so is a number that would become infinite.
+    """
+    if not isinstance(value, np.ndarray) or isinstance(value, np.ma.MaskedArray):
+        return value
+    if value.dtype == dtype or value.dtype.kind not in "biuf":
+        return value
+    if value.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            result = value.astype(dtype)
+        lost = np.isinf(result) & np.isfinite(value)
+    else:
+        result = value.astype(dtype)
+        exact = 2 ** (np.finfo(dtype).nmant + 1)
+        lost = (value > exact) | (value < -exact)
+    if lost.any():
+        message = (
+            f"{name}: got {value[lost][0]}, expected numbers that {dtype} can hold"
+        )
+        raise ValueError(message)
+    return result
 
 
 def integers(name: str, value: object, dims: str, high: int) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -31,7 +31,7 @@ from grufast._training import (
     with_progress,
 )
 from grufast.callbacks import Callback, CallbackList, History, Logs
-from grufast.layers import PARTS, Context, Layer
+from grufast.layers import PARTS, Context, Input, Layer
 from grufast.layers.base import context_of
 from grufast.layers.recurrent import RecurrentLayer, Run
 from grufast.losses import LOSSES, Loss
@@ -54,8 +54,8 @@ class Sequential:
 
     Parameters
     ----------
-    layers : list of Layer
-        All of one dtype; each may stand in one model only.
+    layers : iterable of Layer, optional
+        All of one dtype; each may stand in one model only. An `Input` may come first.
     seed : int, optional
         Of the first weights of layers without a seed of their own: same seed, same
         bits.
@@ -63,7 +63,7 @@ class Sequential:
     Attributes
     ----------
     layers : list of Layer
-        As given.
+        As given; `add` and `pop` change it.
     metadata : dict
         What `save` put beside the model; of the caller's making.
     stop_training : bool
@@ -83,8 +83,11 @@ class Sequential:
     (20, 1)
     """
 
-    def __init__(self, layers: Iterable[Layer], *, seed: int | None = None) -> None:
-        self.layers = list(layers)
+    def __init__(
+        self, layers: Iterable[Layer | Input] = (), *, seed: int | None = None
+    ) -> None:
+        self.layers: list[Layer] = []
+        self.dtype: _checks.DType = "float32"
         self.seed = _checks.seed(seed)
         self.metadata: dict[str, Any] = {}
         self.stop_training = False
@@ -92,33 +95,110 @@ class Sequential:
         self.loss: Loss | None = None
         self.metrics: dict[str, Metric] = {}
         self._input_shape: Shape | None = None
-        if not self.layers:
-            message = "layers: expected at least one layer"
-            raise ValueError(message)
-        given: list[object] = [*self.layers]
-        for index, layer in enumerate(given):
-            if not isinstance(layer, Layer):
-                message = f"layers[{index}]: got {layer!r}, expected a Layer"
-                raise TypeError(message)
-            if isinstance(layer, RecurrentLayer) and layer.return_state:
-                message = f"layers[{index}]: a model cannot pass on a return_state"
-                raise ValueError(message)
-            if index and layer.vocabulary is not None:
-                message = f"layers[{index}]: {layer!r} takes integers: it must be first"
-                raise ValueError(message)
-        if len({id(layer) for layer in self.layers}) < len(self.layers):
-            message = "layers: each layer may stand in the list once"
-            raise ValueError(message)
-        dtypes = {layer.dtype for layer in self.layers if layer.dtype}
-        if len(dtypes) > 1:
-            message = f"layers: expected one dtype, got {sorted(dtypes)}"
-            raise ValueError(message)
-        self.dtype: _checks.DType = dtypes.pop() if dtypes else "float32"
-        self._pieces = _pieces(self.layers)
+        self._declared: Shape | None = None
+        self._changes = 0
+        self._pieces: list[Layer | Run] = []
+        for layer in layers:
+            self.add(layer)
 
     def __repr__(self) -> str:
         """Return the layers."""
         return f"Sequential({self.layers!r})"
+
+    # Layers
+
+    def add(self, layer: Layer | Input) -> None:
+        """Put a layer behind the others.
+
+        Where the shape of the input is known, from an `Input`, from the first layer's
+        ``input_shape`` or because the model is built, the layer gets its weights here.
+
+        Examples
+        --------
+        >>> import grufast as gf
+        >>> model = gf.Sequential(seed=0)
+        >>> model.add(gf.layers.GRU(8, input_shape=(10, 3)))
+        >>> model.add(gf.layers.Dense(2, "softmax"))
+        >>> model.pop()
+        Dense(2, activation='softmax')
+        >>> model.layers
+        [GRU(8)]
+        """
+        if isinstance(layer, Input):
+            if self.layers or self._declared:
+                message = f"layers[{len(self.layers)}]: an Input stands before layers"
+                raise ValueError(message)
+            self._declared = (None, *layer.shape)
+            return
+        dtype = self._dtype_with(layer)
+        if not self.layers and layer.input_shape is not None:
+            self._declared = (None, *layer.input_shape)
+        shape = self._input_shape or self._declared
+        self._change([*self.layers, layer], dtype)
+        if shape:
+            try:
+                self.build(shape)
+            except ValueError:
+                self.pop()
+                raise
+
+    def pop(self) -> Layer:
+        """Take the last layer away, and return it."""
+        *others, layer = self._some_layers()
+        dtypes = {other.dtype for other in others if other.dtype}
+        self._change(others, dtypes.pop() if dtypes else "float32")
+        if not others:
+            self._input_shape = None
+        return layer
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
+        """Return the first layer of a name, or the one of an index."""
+        if index is not None:
+            index = _checks.integer("index", index, 0)
+            if name is None and index < len(self.layers):
+                return self.layers[index]
+        for layer in self.layers if index is None and name is not None else ():
+            if layer.name == name:
+                return layer
+        names = [layer.name for layer in self.layers]
+        message = (
+            f"expected one of the names {names} or an index, got {name!r}, {index}"
+        )
+        raise ValueError(message)
+
+    def _dtype_with(self, layer: object) -> _checks.DType:
+        """Return the dtype of the model with one more layer, if that fits."""
+        index = len(self.layers)
+        if not isinstance(layer, Layer):
+            message = f"layers[{index}]: got {layer!r}, expected a Layer"
+            raise TypeError(message)
+        if isinstance(layer, RecurrentLayer) and layer.return_state:
+            message = f"layers[{index}]: a model cannot pass on a return_state"
+            raise ValueError(message)
+        if index and layer.vocabulary is not None:
+            message = f"layers[{index}]: {layer!r} takes integers: it must be first"
+            raise ValueError(message)
+        if any(layer is other for other in self.layers):
+            message = "layers: each layer may stand in the list once"
+            raise ValueError(message)
+        dtypes = {own.dtype for own in (*self.layers, layer) if own.dtype}
+        if len(dtypes) > 1:
+            message = f"layers: expected one dtype, got {sorted(dtypes)}"
+            raise ValueError(message)
+        return dtypes.pop() if dtypes else "float32"
+
+    def _change(self, layers: list[Layer], dtype: _checks.DType) -> None:
+        # Contexts of other layers are never of this version again.
+        version = self._version
+        self.layers, self.dtype = layers, dtype
+        self._changes = 1 + version - sum(layer._version for layer in layers)
+        self._pieces = _pieces(layers)
+
+    def _some_layers(self) -> list[Layer]:
+        if not self.layers:
+            message = "layers: expected at least one layer"
+            raise ValueError(message)
+        return self.layers
 
     # Weights
 
@@ -192,15 +272,21 @@ class Sequential:
         """
         if self._input_shape is None:
             raise ValueError(_NOT_BUILT)
-        rule = "-" * 55
-        print_fn(f"{'layer':<20} {'output shape':<20} {'parameters':>13}")
-        print_fn(rule)
         _, *shapes = self._shapes(self._input_shape)
+        rows = [("layer", "output shape", "parameters")]
         for index, (layer, shape) in enumerate(zip(self.layers, shapes, strict=True)):
-            name, count = type(layer).__name__, layer.count_params()
-            print_fn(f"{index:<2} {name:<17} {shape!s:<20} {count:>13,}")
-        print_fn(rule)
-        print_fn(f"{'total':<20} {'':<20} {self.count_params():>13,}")
+            kind = type(layer).__name__
+            name = kind if layer.name is None else f"{layer.name} ({kind})"
+            count = f"{layer.count_params():,}"
+            rows.append((f"{index:<2} {name}", str(shape), count))
+        rows.append(("total", "", f"{self.count_params():,}"))
+        columns = zip(*rows, strict=True)
+        first, second, last = (max(map(len, column)) for column in columns)
+        first, second, last = max(first, 20), max(second, 20), max(last, 13)
+        lines = [f"{a:<{first}} {b:<{second}} {c:>{last}}" for a, b, c in rows]
+        rule = "-" * (first + second + last + 2)
+        for line in (lines[0], rule, *lines[1:-1], rule, lines[-1]):
+            print_fn(line)
 
     # Use
 
@@ -276,6 +362,7 @@ class Sequential:
         x: Data,
         *,
         batch_size: int | None = None,
+        verbose: Verbose = "auto",
         steps: int | None = None,
         callbacks: Sequence[Callback] | None = None,
     ) -> Any:
@@ -288,6 +375,8 @@ class Sequential:
             the rest is passed over.
         batch_size : int, optional
             Rows at a time, which bounds memory; the result is the same for any.
+        verbose : {"auto", 0, 1, 2}
+            As in Keras, and of no effect: nothing is printed.
         steps : int, optional
             How many batches to take from an iterable.
         callbacks : list of Callback, optional
@@ -309,6 +398,7 @@ class Sequential:
         >>> bool((model.predict(iter([x[:10], x[10:]])) == y).all())
         True
         """
+        _checks.choice("verbose", verbose, get_args(Verbose))
         steps = _at_least_one("steps", steps)
         hooks = self._hooks(callbacks)
         hooks("on_predict_begin", {})
@@ -332,6 +422,7 @@ class Sequential:
         y: Array | list[Array] | None = None,
         *,
         batch_size: int | None = None,
+        verbose: Verbose = "auto",
         sample_weight: Array | list[Array] | None = None,
         steps: int | None = None,
         callbacks: Sequence[Callback] | None = None,
@@ -344,6 +435,8 @@ class Sequential:
         x, y, sample_weight, batch_size
             As in `fit`. Rows of arrays are scored all at once: the result is the same
             for any `batch_size`. The loss of others is the mean over the batches.
+        verbose : {"auto", 0, 1, 2}
+            As in Keras, and of no effect: nothing is printed.
         steps : int, optional
             How many batches to take from an iterable.
         callbacks : list of Callback, optional
@@ -368,6 +461,7 @@ class Sequential:
         ['loss', 'mae']
         """
         self._compiled()
+        _checks.choice("verbose", verbose, get_args(Verbose))
         steps = _at_least_one("steps", steps)
         data: Rows | Feed
         if y is None and is_stream(x):
@@ -446,8 +540,9 @@ class Sequential:
         Parameters
         ----------
         x : ndarray (N, ...), list of N ndarrays (T_i, ...), or iterable of batches
-            Inputs of the model's dtype. Sequences of a list may differ in length: those
-            of a batch are padded, and the padding is masked. An iterable brings tuples
+            Inputs; numbers of another dtype than the model's are converted to it, for
+            which see Notes. Sequences of a list may differ in length: those of a batch
+            are padded, and the padding is masked. An iterable brings tuples
             (x, y) or (x, y, sample_weight), each a batch of arrays or lists.
         y : ndarray (N, ...) or list of N ndarrays (T_i, ...)
             The truth, in the shape that the loss asks for: mostly that of the output.
@@ -513,6 +608,11 @@ class Sequential:
 
         Notes
         -----
+        What NumPy makes by itself is float64 or int64, and a model's dtype mostly
+        float32. x and y are converted: floats are rounded, integers keep their value. A
+        number that float32 cannot hold, because it would become infinite or is an
+        integer beyond 2**24, is a ValueError. Layers by themselves convert nothing.
+
         An exception, such as Ctrl-C, ends the training, but callbacks get their
         `on_train_end` first: `EarlyStopping` restores the best weights then, too.
         `grufast.callbacks.BackupAndRestore` lets a killed training go on.
@@ -740,6 +840,41 @@ class Sequential:
         }
         saving.write(path, description, self.weights, state)
 
+    def save_weights(self, path: str | os.PathLike[str]) -> None:
+        """Do what `save` does; `load_weights` reads the weights alone."""
+        self.save(path)
+
+    def load_weights(self, path: str | os.PathLike[str]) -> None:
+        """Take the weights from the file of a model with the same layers.
+
+        Parameters
+        ----------
+        path : str or path
+            Of what `save` or `grufast.callbacks.ModelCheckpoint` wrote.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            As from `load`, and if the weights differ in names, shapes or dtypes.
+
+        Examples
+        --------
+        >>> import grufast as gf
+        >>> import tempfile
+        >>> models = [gf.Sequential([gf.layers.GRU(4)], seed=n) for n in (0, 1)]
+        >>> models[0].build((None, None, 3))
+        >>> with tempfile.TemporaryDirectory() as directory:
+        ...     models[0].save_weights(f"{directory}/m.safetensors")
+        ...     models[1].load_weights(f"{directory}/m.safetensors")
+        >>> name = "layers.0.weight_ih"
+        >>> bool((models[0].weights[name] == models[1].weights[name]).all())
+        True
+        """
+        other = load(path)
+        if not self.built and other._input_shape:
+            self.build(other._input_shape)
+        self.set_weights(other.weights)
+
     def _training_description(self) -> dict[str, Any] | None:
         metrics = [describe_metric(metric) for metric in self.metrics.values()]
         if (
@@ -794,7 +929,7 @@ class Sequential:
 
     @property
     def _version(self) -> int:
-        return sum(layer._version for layer in self.layers)
+        return self._changes + sum(layer._version for layer in self.layers)
 
     def _compiled(self) -> tuple[Optimizer, Loss]:
         if self.optimizer is None or self.loss is None:
@@ -825,7 +960,7 @@ class Sequential:
     def _shapes(self, shape: Shape) -> list[Shape]:
         """Return the shapes of the input and of every layer's output."""
         shapes = [shape]
-        for index, layer in enumerate(self.layers):
+        for index, layer in enumerate(self._some_layers()):
             try:
                 shapes.append(layer.output_shape(shapes[-1]))
             except ValueError as error:
@@ -852,8 +987,9 @@ class Sequential:
 
     def _checked_values(self, x: object) -> Array:
         """Check all of x but its shape."""
-        vocabulary = self.layers[0].vocabulary
+        vocabulary = self._some_layers()[0].vocabulary
         if vocabulary is None:
+            x = _checks.converted("x", x, self.dtype)
             return _checks.array("x", x, self.dtype, "N ...")
         return _checks.integers("x", x, "N ...", vocabulary)
 

@@ -24,7 +24,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from grufast import _checks, _core
+from grufast import _checks, _core, schedules
 from grufast._checks import Array
 from grufast._config import Configured
 from grufast._sparse import SparseRows

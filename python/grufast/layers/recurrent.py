@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple, TypedDict, Unpack
+from typing import Any, ClassVar, Literal, NamedTuple, Unpack
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from grufast import _checks, _core, initializers
 from grufast._checks import Array, Shape
 from grufast.layers.base import (
     ActivationName,
+    Common,
     Context,
     FirstWeights,
     Initializer,
@@ -276,8 +277,14 @@ class RecurrentLayer(WeightedLayer):
     prepares = False
     """Whether the native input is another one than the layer's."""
 
-    def __init__(self, dtype: object, initializer: object, seed: object) -> None:
-        super().__init__(dtype, initializer, seed)
+    def __init__(
+        self,
+        dtype: object,
+        initializer: object,
+        seed: object,
+        **common: Unpack[Common],
+    ) -> None:
+        super().__init__(dtype, initializer, seed, **common)
         # No circle of references: the workspaces go when the layer goes.
         own: Any = weakref.proxy(self)
         self._run = Run([own])
@@ -600,7 +607,7 @@ class RecurrentLayer(WeightedLayer):
         return _checks.contiguous("dy", dy, self.dtype, dims, **sizes), dstates
 
 
-class Options(TypedDict, total=False):
+class Options(Common, total=False):
     """What all layers of one direction can be given; see `CellLayer`."""
 
     return_sequences: bool
@@ -612,6 +619,7 @@ class Options(TypedDict, total=False):
     recurrent_dropout: float
     zoneout: float | Sequence[float]
     learn_initial_state: bool
+    use_bias: bool
     bias: Bias
     memory: Memory
     dtype: str
@@ -635,6 +643,7 @@ DEFAULTS: Options = {
     "recurrent_dropout": 0.0,
     "zoneout": 0.0,
     "learn_initial_state": False,
+    "use_bias": True,
     "bias": "double",
     "memory": "fast",
     "dtype": "float32",
@@ -646,6 +655,7 @@ DEFAULTS: Options = {
     "recurrent_regularizer": None,
     "bias_regularizer": None,
     "seed": None,
+    "name": None,
 }
 
 
@@ -682,6 +692,8 @@ class CellLayer(RecurrentLayer):
         keep that part of it (Krueger et al. 2017, arXiv 1606.01305).
     learn_initial_state : bool
         Whether the state before the first step is a weight, ``initial_h`` (H,).
+    use_bias : bool
+        Whether the gates have biases.
     bias : {"double", "single"}
         Whether there is a bias for each product, as in PyTorch, or one for both.
     memory : {"fast", "low"}
@@ -700,6 +712,8 @@ class CellLayer(RecurrentLayer):
         Penalties on weights; see `grufast.regularizers`.
     seed : int, optional
         Of the first weights, and of dropout outside a model: same seed, same bits.
+    name, input_shape : optional
+        See `Layer`.
     """
 
     roles: ClassVar[Mapping[str, str]] = {
@@ -716,7 +730,7 @@ class CellLayer(RecurrentLayer):
         recurrent_activation: ActivationName,
         options: Mapping[str, Any],
     ) -> None:
-        if unknown := sorted(options.keys() - DEFAULTS.keys()):
+        if unknown := sorted(options.keys() - DEFAULTS.keys() - {"input_shape"}):
             message = f"{type(self).__name__}: unknown arguments {unknown}"
             raise TypeError(message)
         o: dict[str, Any] = {**DEFAULTS, **options}
@@ -726,7 +740,7 @@ class CellLayer(RecurrentLayer):
             "recurrent_activation", recurrent_activation
         )
         flags = ("return_sequences", "return_state", "go_backwards", "stateful")
-        for name in (*flags, "learn_initial_state"):
+        for name in (*flags, "learn_initial_state", "use_bias"):
             setattr(self, name, _checks.flag(name, o[name]))
         self.padded_output = _checks.choice(
             "padded_output", o["padded_output"], ("zero", "repeat")
@@ -744,9 +758,11 @@ class CellLayer(RecurrentLayer):
             setattr(self, name, checked_initializer(name, o[name]))
             name = f"{role}_regularizer"
             setattr(self, name, checked_regularizer(name, o[name]))
-        super().__init__(o["dtype"], o["initializer"], o["seed"])
+        common: Common = {"name": o["name"], "input_shape": o.get("input_shape")}
+        super().__init__(o["dtype"], o["initializer"], o["seed"], **common)
 
     learn_initial_state: bool
+    use_bias: bool
     layer_norm = False
     kernel_initializer: FirstWeights | None
     recurrent_initializer: FirstWeights | None
@@ -820,8 +836,10 @@ class CellLayer(RecurrentLayer):
     def weight_shapes(self, input_size: int) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the weights by name."""
         shapes = self._shapes(input_size)
-        if self.bias == "single":
+        if self.bias == "single" or not self.use_bias:
             shapes.pop("bias_hh", None)
+        if not self.use_bias:
+            del shapes["bias_ih"]
         if self.learn_initial_state:
             shapes |= {f"initial_{name}": (self.state_size,) for name in self.states}
         return shapes
@@ -874,8 +892,8 @@ class CellLayer(RecurrentLayer):
 
     def _native_weights(self, w: Mapping[str, Array]) -> list[Array]:
         """Return the weights as the native cell takes them."""
-        none = np.zeros_like(w["bias_ih"])
-        biases = [w["bias_ih"], w.get("bias_hh", none)]
+        none = np.zeros(self.gates * self.units, self.dtype)
+        biases = [w.get("bias_ih", none), w.get("bias_hh", none)]
         if self.layer_norm:
             behind = np.concatenate([w["gain_ih"], w["gain_hh"], *biases])
             return [w["weight_ih"], w["weight_hh"], none, none, behind]
@@ -1266,8 +1284,8 @@ class JordanRNN(CellLayer):
             "output_activation", output_activation
         )
         super().__init__(units, activation, output_activation, options)
-        if self.bias == "single":
-            message = "bias: a JordanRNN has one for each product, got 'single'"
+        if self.bias == "single" or not self.use_bias:
+            message = "bias: a JordanRNN has one for each product"
             raise ValueError(message)
 
     @property
@@ -1615,6 +1633,8 @@ class Bidirectional(RecurrentLayer):
         (then the output's size is 2H), their sum, product or mean. Without
         ``return_sequences`` it is the last states that meet: the one after the last
         step, and the one after the first step.
+    **common
+        Name and shape of the input; see `Layer`.
 
     Attributes
     ----------
@@ -1636,7 +1656,12 @@ class Bidirectional(RecurrentLayer):
 
     suffixes = ("", "_reverse")
 
-    def __init__(self, layer: CellLayer, merge_mode: MergeMode = "concat") -> None:
+    def __init__(
+        self,
+        layer: CellLayer,
+        merge_mode: MergeMode = "concat",
+        **common: Unpack[Common],
+    ) -> None:
         given: object = layer
         if not isinstance(given, CellLayer):
             message = (
@@ -1665,7 +1690,7 @@ class Bidirectional(RecurrentLayer):
         self.recurrent_dropout = layer.recurrent_dropout
         self.memory = layer.memory
         self.passes_on = merge_mode == "concat"
-        super().__init__(layer.dtype, layer.initializer, layer.seed)
+        super().__init__(layer.dtype, layer.initializer, layer.seed, **common)
 
     @property
     def cell(self) -> CellLayer:  # type: ignore[override]
