@@ -203,6 +203,19 @@ def test_importing_brings_only_what_is_needed() -> None:
     assert not set(loaded) & {"tqdm", "matplotlib", "safetensors", "torch", "sklearn"}
 
 
+def test_other_modules_come_at_their_first_use() -> None:
+    code = (
+        "import sys, grufast as gf\n"
+        "names = {'grufast.data', 'grufast.degann', 'grufast.sklearn'}\n"
+        "print(len(names & set(sys.modules)), gf.data.windows.__name__,\n"
+        "      gf.degann.IModel.__name__, hasattr(gf, 'backend'))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["0", "windows", "IModel", "False"]
+
+
 @pytest.mark.parametrize("module", [m for m in MODULES if m != "__main__"])
 def test_examples_run(module: str) -> None:
     name = "grufast" if module == "__init__" else f"grufast.{module}"

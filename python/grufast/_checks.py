@@ -80,6 +80,12 @@ def choice(name: str, value: object, allowed: Sequence[object]) -> Any:
     return value
 
 
+def verbosity(value: object) -> Any:
+    """Return how much to print: "auto", 0, 1 or 2; False and True are 0 and 1."""
+    value = int(value) if isinstance(value, bool) else value
+    return choice("verbose", value, ("auto", 0, 1, 2))
+
+
 def seed(value: object) -> int | None:
     """Return value as a seed: None or a non-negative int."""
     return None if value is None else integer("seed", value, 0)

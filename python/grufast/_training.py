@@ -375,7 +375,7 @@ def _set_position(rng: np.random.Generator, position: Mapping[str, Any]) -> None
 def with_progress(given: object, verbose: object) -> list[Callback]:
     """Return the callbacks, and the one that `verbose` asks for."""
     checked = checked_callbacks(given)
-    verbose = _checks.choice("verbose", verbose, ("auto", 0, 1, 2))
+    verbose = _checks.verbosity(verbose)
     if verbose == "auto":
         verbose = int(sys.stderr is not None and sys.stderr.isatty())
     if verbose == 1 and not any(isinstance(c, ProgressBar) for c in checked):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -44,7 +44,7 @@ from grufast.optimizers import get as get_optimizer
 
 __all__ = ["Sequential", "load"]
 
-Verbose = Literal["auto", 0, 1, 2]
+Verbose = Literal["auto", 0, 1, 2] | bool
 Data = Array | list[Array] | Iterable[Any]
 """An array (N, ...), a list of N sequences (T_i, ...), or an iterable of batches."""
 
@@ -160,9 +160,10 @@ class Sequential:
         for layer in self.layers if index is None and name is not None else ():
             if layer.name == name:
                 return layer
-        names = [layer.name for layer in self.layers]
         message = (
-            f"expected one of the names {names} or an index, got {name!r}, {index}"
+            f"got name {name!r} and index {index}, expected one of "
+            f"{[layer.name for layer in self.layers]} or an index below "
+            f"{len(self.layers)}"
         )
         raise ValueError(message)
 
@@ -192,7 +193,7 @@ class Sequential:
         version = self._version
         self.layers, self.dtype = layers, dtype
         self._changes = 1 + version - sum(layer._version for layer in layers)
-        self._pieces = _pieces(layers)
+        self._pieces = _pieces(layers) if layers else []
 
     def _some_layers(self) -> list[Layer]:
         if not self.layers:
@@ -375,7 +376,7 @@ class Sequential:
             the rest is passed over.
         batch_size : int, optional
             Rows at a time, which bounds memory; the result is the same for any.
-        verbose : {"auto", 0, 1, 2}
+        verbose : {"auto", 0, 1, 2} or bool
             As in Keras, and of no effect: nothing is printed.
         steps : int, optional
             How many batches to take from an iterable.
@@ -398,7 +399,7 @@ class Sequential:
         >>> bool((model.predict(iter([x[:10], x[10:]])) == y).all())
         True
         """
-        _checks.choice("verbose", verbose, get_args(Verbose))
+        _checks.verbosity(verbose)
         steps = _at_least_one("steps", steps)
         hooks = self._hooks(callbacks)
         hooks("on_predict_begin", {})
@@ -435,7 +436,7 @@ class Sequential:
         x, y, sample_weight, batch_size
             As in `fit`. Rows of arrays are scored all at once: the result is the same
             for any `batch_size`. The loss of others is the mean over the batches.
-        verbose : {"auto", 0, 1, 2}
+        verbose : {"auto", 0, 1, 2} or bool
             As in Keras, and of no effect: nothing is printed.
         steps : int, optional
             How many batches to take from an iterable.
@@ -461,7 +462,7 @@ class Sequential:
         ['loss', 'mae']
         """
         self._compiled()
-        _checks.choice("verbose", verbose, get_args(Verbose))
+        _checks.verbosity(verbose)
         steps = _at_least_one("steps", steps)
         data: Rows | Feed
         if y is None and is_stream(x):
@@ -553,7 +554,7 @@ class Sequential:
             Rows in an update; 32 by default.
         epochs : int
             Number of the epoch to end with: passes over the rows, less `initial_epoch`.
-        verbose : {"auto", 0, 1, 2}
+        verbose : {"auto", 0, 1, 2} or bool
             Silent, a progress bar on stderr, or a line an epoch on stdout; "auto" is
             the bar if stderr is a terminal, else silent.
         callbacks : list of Callback, optional

@@ -31,6 +31,9 @@ ActivationName = Literal[
 ]
 """Functions of a number; `grufast.layers.Activation` has their formulas."""
 
+AnyActivation = ActivationName | Literal["silu", "softmax"] | None
+"""Those, with Keras's other names for two, and what acts along a dimension."""
+
 FirstWeights = str | initializers.Initializer
 """How to draw one weight: an initializer or its name."""
 
@@ -490,7 +493,7 @@ def _restored(
 
 
 def checked_activation(name: str, value: object, *more: str) -> Any:
-    """Return the name of an activation, or one of `more`; Keras has others for two."""
+    """Return the name of an activation; `more` are what else is one here."""
     if value is None or value == "silu":
         return "linear" if value is None else "swish"
     return _checks.choice(name, value, (*get_args(ActivationName), *more))

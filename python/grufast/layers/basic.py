@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Unpack
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from grufast import _checks, _core
 from grufast._checks import Array, Shape
 from grufast._sparse import SparseRows
 from grufast.layers.base import (
-    ActivationName,
+    AnyActivation,
     Common,
     FirstWeights,
     Initializer,
@@ -85,7 +85,7 @@ class Dense(WeightedLayer):
     def __init__(
         self,
         units: int,
-        activation: ActivationName | Literal["softmax"] | None = "linear",
+        activation: AnyActivation = "linear",
         *,
         use_bias: bool = True,
         kernel_initializer: FirstWeights | None = None,
@@ -212,7 +212,7 @@ class Activation(Layer):
 
     def __init__(
         self,
-        activation: ActivationName | Literal["softmax"] | None,
+        activation: AnyActivation,
         **common: Unpack[Common],
     ) -> None:
         super().__init__(**common)

@@ -1285,7 +1285,8 @@ class JordanRNN(CellLayer):
         )
         super().__init__(units, activation, output_activation, options)
         if self.bias == "single" or not self.use_bias:
-            message = "bias: a JordanRNN has one for each product"
+            got = "'single'" if self.use_bias else "use_bias=False"
+            message = f"bias: a JordanRNN has one for each product, got {got}"
             raise ValueError(message)
 
     @property
