@@ -334,7 +334,7 @@ def test_maxima_are_right(
     counts = spread(weights, y_pred.shape) > 0
 
     def exact(p: Array) -> Any:
-        errors = absolute(p - wide) / (np.abs(wide) if relative else 1)
+        errors = absolute(p - wide) * (100 / np.abs(wide) if relative else 1)
         return errors[counts][errors[counts].real.argmax()]
 
     loss = (
