@@ -183,8 +183,7 @@ class Activation(Layer):
     ``hard_sigmoid``  min(max(x + 3, 0), 6) / 6
     ``softsign``      x / (1 + abs(x))
     ``elu``           x where x > 0, else exp(x) - 1
-    ``gelu``          0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x³))): what PyTorch and
-                      Keras have under ``approximate``, not the form with erf
+    ``gelu``          0.5 x (1 + erf(x / sqrt(2)))
     ``swish``         x / (1 + exp(-x)); ``silu`` is another name for it
     ``softplus``      log(1 + exp(x))
     ``softmax``       exp(x) divided by its sum along the last dimension: see `Softmax`;
