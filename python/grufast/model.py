@@ -297,7 +297,7 @@ class Sequential:
         Parameters
         ----------
         x : ndarray (N, ...)
-            Inputs of the model's dtype; integers if it begins with an `Embedding`.
+            Inputs, as in `fit`; integers if the model begins with an `Embedding`.
         mask : ndarray of bool (N, T), optional
             False where a step of x is padding.
         """
@@ -372,8 +372,8 @@ class Sequential:
         Parameters
         ----------
         x : ndarray (N, ...), list of N ndarrays (T_i, ...), or iterable of batches
-            Inputs of the model's dtype. A batch may also be (x, y) or more, of which
-            the rest is passed over.
+            Inputs, as in `fit`. A batch may also be (x, y) or more, of which the rest
+            is passed over.
         batch_size : int, optional
             Rows at a time, which bounds memory; the result is the same for any.
         verbose : {"auto", 0, 1, 2} or bool
@@ -1369,6 +1369,8 @@ def load(path: str | os.PathLike[str]) -> Sequential:
     try:
         file = saving.ModelFile(path)
         layers = [rebuild(entry, PARTS) for entry in file.description["layers"]]
+        for layer in layers:
+            layer.input_shape = None  # no weights before the file's sizes are checked
         model = Sequential(layers)
         model._restore(file)
     except KeyError as error:

@@ -52,7 +52,7 @@ class Dense(WeightedLayer):
     seed : int, optional
         Of the first weights: same seed, same bits.
     **common
-        Name and shape of the input; see `Layer`.
+        `name` and `input_shape`: see `Layer`.
 
     Attributes
     ----------
@@ -197,7 +197,7 @@ class Activation(Layer):
     activation : str
         One of these names.
     **common
-        Name and shape of the input; see `Layer`.
+        `name` and `input_shape`: see `Layer`.
 
     Examples
     --------
@@ -255,7 +255,7 @@ class Softmax(Layer):
     axis : int
         Along which the sum is 1.
     **common
-        Name and shape of the input; see `Layer`.
+        `name` and `input_shape`: see `Layer`.
 
     Examples
     --------
@@ -333,7 +333,7 @@ class Dropout(_Noise):
         Of the masks of `forward`: same seed, same bits. In `Sequential.fit` its seed
         decides instead.
     **common
-        Name and shape of the input; see `Layer`.
+        `name` and `input_shape`: see `Layer`.
 
     Examples
     --------
@@ -379,7 +379,7 @@ class GaussianNoise(_Noise):
         Of the noise of `forward`: same seed, same bits. In `Sequential.fit` its seed
         decides instead.
     **common
-        Name and shape of the input; see `Layer`.
+        `name` and `input_shape`: see `Layer`.
 
     Examples
     --------
@@ -424,7 +424,7 @@ class LayerNormalization(WeightedLayer):
     dtype : {"float32", "float64"}
         Of input, output and weights.
     **common
-        Name and shape of the input; see `Layer`.
+        `name` and `input_shape`: see `Layer`.
 
     Attributes
     ----------
@@ -527,7 +527,7 @@ class Embedding(WeightedLayer):
     seed : int, optional
         Of the first weights: same seed, same bits.
     **common
-        Name and shape of the input; see `Layer`.
+        `name` and `input_shape`: see `Layer`.
 
     Attributes
     ----------

@@ -1635,7 +1635,7 @@ class Bidirectional(RecurrentLayer):
         ``return_sequences`` it is the last states that meet: the one after the last
         step, and the one after the first step.
     **common
-        Name and shape of the input; see `Layer`.
+        `name` and `input_shape`: see `Layer`.
 
     Attributes
     ----------

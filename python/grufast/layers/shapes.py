@@ -53,7 +53,7 @@ class Reshape(Layer):
     target_shape : sequence of int
         Sizes behind N; one of them may be -1: what the others leave.
     **common
-        Name and shape of the input; see `Layer`.
+        `name` and `input_shape`: see `Layer`.
 
     Examples
     --------
@@ -117,7 +117,7 @@ class RepeatVector(Layer):
     n : int
         Number of steps.
     **common
-        Name and shape of the input; see `Layer`.
+        `name` and `input_shape`: see `Layer`.
 
     Examples
     --------
@@ -163,7 +163,7 @@ class Masking(Layer):
     mask_value : float
         Of the elements of padded steps.
     **common
-        Name and shape of the input; see `Layer`.
+        `name` and `input_shape`: see `Layer`.
 
     Examples
     --------

@@ -25,7 +25,7 @@ class TimeDistributed(Layer):
         What is applied to each step, as to a row of a batch; not built yet. It sees no
         mask.
     **common
-        Name and shape of the input; see `Layer`.
+        `name` and `input_shape`: see `Layer`.
 
     Attributes
     ----------
