@@ -183,6 +183,9 @@ def test_layers_can_be_copied_and_kept(
     make, shape, _ = CASES[name]
     layer, x = make("float32"), rng.normal(size=shape).astype(np.float32)
     y = layer(x)
+    copies = layer.get_weights()
+    assert not any(np.shares_memory(copies[k], w) for k, w in layer.weights.items())
+    layer.set_weights(copies)
     for same in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
         assert repr(same) == repr(layer)
         assert same(x).tobytes() == y.tobytes()

@@ -164,6 +164,10 @@ class Layer(Configured, ABC):
         """
         _checks.integer("input_size", input_size, 1)
 
+    def get_weights(self) -> dict[str, Array]:
+        """Return copies of the weights, under the names of `weights`."""
+        return {name: weight.copy() for name, weight in self.weights.items()}
+
     def set_weights(self, weights: Mapping[str, Array]) -> None:
         """Copy arrays of the names, shapes and dtype of `weights` into the layer."""
         _checks.weights(weights, {})
