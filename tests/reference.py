@@ -98,7 +98,9 @@ def _density(a: Array) -> Array:
 def _normal(a: Array) -> Array:
     """The normal distribution, to first order in an imaginary part."""
     y: Array = (_erfc(-a.real / math.sqrt(2)) / 2).astype(a.real.dtype)
-    return y + 1j * a.imag * _density(a.real) if np.iscomplexobj(a) else y
+    if np.iscomplexobj(a):
+        y = y + 1j * a.imag * _density(a.real)
+    return y
 
 
 def _gelu(a: Array) -> Array:
@@ -106,7 +108,8 @@ def _gelu(a: Array) -> Array:
 
 
 def _gelu_derivative(a: Array) -> Array:
-    return _normal(a) + a * _density(a)
+    d: Array = _normal(a) + a * _density(a)
+    return d
 
 
 def _swish(a: Array) -> Array:

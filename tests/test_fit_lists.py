@@ -237,14 +237,7 @@ ERRORS: list[tuple[Any, Any, dict[str, Any], type[Exception], str]] = [
     ([X[0], X[1][:0]], Y[:2], {}, ValueError, r"x\[1\]: expected at least one step"),
     ([X[0], np.float32(1)], Y[:2], {}, TypeError, r"x\[1\]: got float32"),
     ([X[0], np.ones((), "f4")], Y[:2], {}, ValueError, r"x\[1\]: got shape \(\)"),
-    ([X[0].astype("O")], Y[:1], {}, TypeError, r"x\[0\]: got an array of object"),
-    (
-        [X[0] * np.float64(1e300)],
-        Y[:1],
-        {},
-        ValueError,
-        r"x\[0\]: got .* float32 can hold",
-    ),
+    ([X[0].astype("f8")], Y[:1], {}, TypeError, r"x\[0\]: got an array of float64"),
     (X, Y[:3], {}, ValueError, r"y: got shape \(3, 1\), expected the output's, \(7, 1"),
     (X, [*Y], {}, TypeError, "y: got list, expected a NumPy array"),
     (

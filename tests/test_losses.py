@@ -952,14 +952,13 @@ def test_class_indices_become_int64() -> None:
         ("mse", [1.0], TypeError, "y: got list"),
         (
             "mse",
-            np.ones(2, object),
+            np.ones(2, int),
             TypeError,
-            "y: got an array of object, expected float32",
+            "y: got an array of int64, expected float32",
         ),
-        ("mse", np.full(2, 1e39), ValueError, r"y: got 1e\+39, .* float32 can hold"),
-        ("mse", np.full(2, 2**25), ValueError, "y: got 33554432, .* float32 can hold"),
+        ("mse", np.ones(2), TypeError, "y: got an array of float64, expected float32"),
         ("mse", np.ma.ones(2), TypeError, "y: got a masked array"),
-        ("binary_crossentropy", np.ones(2, "c8"), TypeError, "y: got an array of comp"),
+        ("binary_crossentropy", np.ones(2), TypeError, "y: got an array of float64"),
         ("binary_crossentropy", np.array([1, 2]), ValueError, "y: got the value 2, "),
         (
             "binary_crossentropy",

@@ -159,32 +159,6 @@ def array(
     return plain
 
 
-def converted(name: str, value: object, dtype: DType) -> object:
-    """Return an array of other numbers as one of `dtype`; all else as it is.
-
-    Floats are rounded. Integers keep their value: one that may lose it is an error, and
-    so is a number that would become infinite.
-    """
-    if not isinstance(value, np.ndarray) or isinstance(value, np.ma.MaskedArray):
-        return value
-    if value.dtype == dtype or value.dtype.kind not in "biuf":
-        return value
-    if value.dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            result = value.astype(dtype)
-        lost = np.isinf(result) & np.isfinite(value)
-    else:
-        result = value.astype(dtype)
-        exact = 2 ** (np.finfo(dtype).nmant + 1)
-        lost = (value > exact) | (value < -exact)
-    if lost.any():
-        message = (
-            f"{name}: got {value[lost][0]}, expected numbers that {dtype} can hold"
-        )
-        raise ValueError(message)
-    return result
-
-
 def integers(name: str, value: object, dims: str, high: int) -> Array:
     """Return value as an array of int32 or int64, of this shape, in [0, high)."""
     expected = "int32 or int64"

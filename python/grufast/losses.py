@@ -114,16 +114,14 @@ class Loss(Configured, ABC):
     ) -> Array:
         """Return the truth as this loss takes it, if it fits predictions of a shape.
 
-        Most losses take an array of the predictions' shape; numbers are converted to
-        their dtype, if that can hold them. Where predictions are (..., 1), the last
-        dimension may be missing.
+        Most losses take an array of the predictions' shape and dtype. Where predictions
+        are (..., 1), the last dimension may be missing.
 
         Raises
         ------
         TypeError, ValueError
             If shape, dtype or values do not fit.
         """
-        y_true = _checks.converted("y", y_true, dtype)
         return _fitted(_checks.array("y", y_true, dtype, "..."), y_pred_shape)
 
 
@@ -770,12 +768,15 @@ def number_array(name: str, value: object, expected: str, kinds: str) -> Array:
 
 
 def _probabilities(y: object, dtype: _checks.DType) -> Array:
-    y = _checks.array("y", _checks.converted("y", y, dtype), dtype, "...")
+    if isinstance(y, np.ndarray) and y.dtype.kind in "biu":
+        y = number_array("y", y, "", "biu")
+    else:
+        y = _checks.array("y", y, dtype, "...")
     if np.any((y < 0) | (y > 1)):
         worst = y[(y < 0) | (y > 1)][0]
         message = f"y: got the value {worst:g}, expected probabilities, from 0 to 1"
         raise ValueError(message)
-    return y
+    return y.astype(dtype, copy=False)
 
 
 def class_indices(name: str, y: object, y_pred_shape: tuple[int, ...]) -> Array:

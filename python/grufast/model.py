@@ -372,8 +372,8 @@ class Sequential:
         Parameters
         ----------
         x : ndarray (N, ...), list of N ndarrays (T_i, ...), or iterable of batches
-            Inputs, as in `fit`. A batch may also be (x, y) or more, of which the rest
-            is passed over.
+            Inputs of the model's dtype. A batch may also be (x, y) or more, of which
+            the rest is passed over.
         batch_size : int, optional
             Rows at a time, which bounds memory; the result is the same for any.
         verbose : {"auto", 0, 1, 2} or bool
@@ -541,9 +541,8 @@ class Sequential:
         Parameters
         ----------
         x : ndarray (N, ...), list of N ndarrays (T_i, ...), or iterable of batches
-            Inputs; numbers of another dtype than the model's are converted to it, for
-            which see Notes. Sequences of a list may differ in length: those of a batch
-            are padded, and the padding is masked. An iterable brings tuples
+            Inputs of the model's dtype. Sequences of a list may differ in length: those
+            of a batch are padded, and the padding is masked. An iterable brings tuples
             (x, y) or (x, y, sample_weight), each a batch of arrays or lists.
         y : ndarray (N, ...) or list of N ndarrays (T_i, ...)
             The truth, in the shape that the loss asks for: mostly that of the output.
@@ -609,11 +608,6 @@ class Sequential:
 
         Notes
         -----
-        What NumPy makes by itself is float64 or int64, and a model's dtype mostly
-        float32. x and y are converted: floats are rounded, integers keep their value. A
-        number that float32 cannot hold, because it would become infinite or is an
-        integer beyond 2**24, is a ValueError. Layers by themselves convert nothing.
-
         An exception, such as Ctrl-C, ends the training, but callbacks get their
         `on_train_end` first: `EarlyStopping` restores the best weights then, too.
         `grufast.callbacks.BackupAndRestore` lets a killed training go on.
@@ -990,7 +984,6 @@ class Sequential:
         """Check all of x but its shape."""
         vocabulary = self._some_layers()[0].vocabulary
         if vocabulary is None:
-            x = _checks.converted("x", x, self.dtype)
             return _checks.array("x", x, self.dtype, "N ...")
         return _checks.integers("x", x, "N ...", vocabulary)
 
