@@ -75,6 +75,7 @@ class Dense(WeightedLayer):
 
     dims = "N ... C"
     supports_masking = True
+    stepwise = True
     roles: ClassVar[Mapping[str, str]] = {"weight": "kernel", "bias": "bias"}
 
     def __init__(
@@ -180,6 +181,7 @@ class Activation(Layer):
     """
 
     supports_masking = True
+    stepwise = True
 
     def __init__(self, activation: ActivationName) -> None:
         self.activation = checked_activation("activation", activation)
@@ -224,6 +226,11 @@ class Softmax(Layer):
 
     def __init__(self, axis: int = -1) -> None:
         self.axis = _checks.integer("axis", axis, -_MOST_DIMENSIONS)
+
+    @property
+    def stepwise(self) -> bool:  # type: ignore[override]
+        """Whether a sequence can come in pieces: not along another axis, of steps."""
+        return self.axis == -1
 
     def output_shape(self, input_shape: Shape) -> Shape:
         """Return the shape of the input."""
@@ -283,6 +290,7 @@ class Dropout(Layer):
     """
 
     supports_masking = True
+    stepwise = True
 
     def __init__(self, rate: float, *, seed: int | None = None) -> None:
         self.rate = _checks.real("rate", rate, 0, 1)
@@ -339,6 +347,7 @@ class LayerNormalization(WeightedLayer):
 
     dims = "N ... C"
     supports_masking = True
+    stepwise = True
 
     def __init__(self, epsilon: float = 1e-3, *, dtype: str = "float32") -> None:
         self.epsilon = _checks.real("epsilon", epsilon)
@@ -447,6 +456,7 @@ class Embedding(WeightedLayer):
     array([0, 3, 5, 7])
     """
 
+    stepwise = True
     roles: ClassVar[Mapping[str, str]] = {"weight": "embeddings"}
 
     def __init__(

@@ -170,6 +170,7 @@ class Masking(Layer):
     """
 
     dims = "N T C"
+    stepwise = True
 
     def __init__(self, mask_value: float = 0.0) -> None:
         self.mask_value = _checks.finite("mask_value", mask_value)

@@ -43,6 +43,7 @@ class TimeDistributed(Layer):
 
     dims = "N T ..."
     supports_masking = True
+    stepwise = True
 
     def __init__(self, layer: Layer) -> None:
         given: object = layer
