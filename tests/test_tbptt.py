@@ -130,7 +130,7 @@ def assert_trains_as_the_formulas(
     dense: Arrays = {k: a.copy() for k, a in model.layers[2].weights.items()}
     expected = [truncated(kind.cell, w, dense, x, y, valid, k1, k2, 0.1)]
     expected += [truncated(kind.cell, w, dense, x, y, valid, k1, k2, 0.1)]
-    history = model.fit(x, y, epochs=2, tbptt=(k1, k2)).history
+    history = model.fit(x, y, epochs=2, tbptt=(k1, k2), shuffle=False).history
     np.testing.assert_allclose(history["loss"], expected, rtol=1e-11)
     for key, a in w.items():
         np.testing.assert_allclose(
@@ -260,7 +260,7 @@ def test_fit_is_a_loop_over_pieces(
         whole = np.zeros((2, ROWS, STEPS, 2), np.float32)
         for i, own in enumerate(x):
             whole[0, i, : len(own)], whole[1, i, : len(own)] = own, y[i]
-        by_hand(stack, *whole, pieces, mask)
+        by_hand(stack, whole[0], whole[1], pieces, mask)
     else:
         by_hand(stack, x, y, pieces)
     model.fit(x, y, tbptt=pieces, shuffle=False)
@@ -376,7 +376,7 @@ def test_the_loss_is_the_mean_of_the_updates() -> None:
         ) -> tuple[float, Array]:
             found = super().value_and_gradient(y_true, y_pred, sample_weight)
             assert sample_weight is not None
-            seen.append((found[0], np.count_nonzero(sample_weight)))
+            seen.append((found[0], int(np.count_nonzero(sample_weight))))
             return found
 
     model = compiled(gru(), layers.Dense(2), loss=Spy())
@@ -570,7 +570,7 @@ def test_a_long_series_is_learned() -> None:
     y = wave[None, 1:, None].astype(np.float32)
     model = compiled(gru(8), layers.Dense(1), optimizer=gf.optimizers.Adam(0.01))
     history = model.fit(x, y, epochs=6, tbptt=(20, 40), seed=0).history
-    assert history["loss"][-1] < 0.05 < 0.4 < wave.var()
+    assert history["loss"][-1] < 0.1 * wave.var()
 
 
 # What it refuses
@@ -624,7 +624,7 @@ def test_layers_that_need_whole_sequences_are_refused(name: str) -> None:
     found = type(stack[index]).__name__
     with pytest.raises(
         ValueError,
-        match=rf"tbptt: layers\[{index}\] \({found}\) needs whole sequences; expected",
+        match=rf"tbptt: layers\[{index}\] \({found}\) cannot run a sequence in p",
     ):
         model.fit(*data(), tbptt=4)
     assert not model.built

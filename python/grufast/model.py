@@ -531,10 +531,10 @@ class Sequential:
         loss is that of the piece alone, so that each step counts once; its gradient
         goes back to the first step run and no further. Dropout draws anew for every
         update. Callbacks see a batch as one, with all its updates, and the reported
-        loss is its mean over all steps. The model needs an output for every step, and
-        layers that go step by step: recurrent ones in one direction with
-        ``return_sequences=True``, none such as `Flatten`. ``tbptt=T`` is training
-        without it, to the bit.
+        loss is its mean over all steps. Recurrent layers must run in one direction with
+        ``return_sequences=True``, and no layer may join steps, such as `Flatten` (or
+        `GRUD`, with its last observations). ``tbptt=T`` is training without it, to the
+        bit.
 
         Examples
         --------
@@ -1044,9 +1044,9 @@ class Sequential:
         for index, layer in enumerate(self.layers):
             if not layer.stepwise:
                 message = (
-                    f"tbptt: layers[{index}] ({type(layer).__name__}) needs whole "
-                    "sequences; expected layers that go step by step, recurrent ones "
-                    "in one direction with return_sequences=True"
+                    f"tbptt: layers[{index}] ({type(layer).__name__}) cannot run a "
+                    "sequence in pieces; expected recurrent layers in one direction "
+                    "with return_sequences=True, and no others that join steps"
                 )
                 raise ValueError(message)
         if not any(isinstance(layer, RecurrentLayer) for layer in self.layers):
