@@ -365,6 +365,19 @@ def test_still_weights_report_what_evaluate_does(
             assert values == [pytest.approx(expected[name], rel=2e-6)], name
 
 
+@pytest.mark.parametrize("padded", [slice(4, 8), slice(0, 9), slice(None)])
+def test_a_piece_of_padding_alone_counts_nothing(padded: slice) -> None:
+    x, y = data()
+    x[:, padded] = 9
+    stack = [gru(kernel_regularizer="l2"), layers.Dense(2)]
+    still = gf.optimizers.SGD(0.0)
+    model = compiled(layers.Masking(9.0), *stack, optimizer=still)
+    history = model.fit(x, y, tbptt=(4, 6), shuffle=False).history
+    expected = model.evaluate(x, y, return_dict=True)
+    for name, values in history.items():
+        assert values == [pytest.approx(expected[name], rel=1e-6, nan_ok=True)], name
+
+
 def test_the_loss_is_the_mean_of_the_updates() -> None:
     """Over steps that count: a short piece and an ended row have less of them."""
     x, y = ragged()

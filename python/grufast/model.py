@@ -690,9 +690,10 @@ class Sequential:
             if mask is not None:
                 masks.append(mask)
                 count = int(mask.sum())
-            counts.append(max(count, 1))
+            counts.append(count)
         # Each value is a mean over so many steps.
-        shares = np.divide(counts, sum(counts))
+        weights = counts if any(counts) else [1] * len(counts)
+        shares = np.divide(weights, sum(weights))
         mask = np.concatenate(masks, axis=1) if masks else None
         return float(shares @ values), np.concatenate(outputs, axis=1), mask
 
