@@ -425,13 +425,18 @@ def test_the_number_of_threads_changes_no_bit() -> None:
     assert found[0] == found[1] == found[2]
 
 
+@pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("ahead", range(STEPS + 1))
-def test_noise_is_carried_on_as_it_was(ahead: int) -> None:
+def test_noise_is_carried_on_as_it_was(ahead: int, masked: bool) -> None:
     """The states within a window are those that its outputs come of."""
     x, _ = data()
-    model = compiled(gru(dropout=0.3, recurrent_dropout=0.4, zoneout=0.3))
+    options: dict[str, Any] = (
+        {"padded_output": "repeat"} if masked else {"zoneout": 0.3}
+    )
+    model = compiled(gru(dropout=0.3, recurrent_dropout=0.4, **options))
     model.build(x.shape)
-    y, saved = model._train(x, np.random.default_rng(0), ahead=ahead)
+    mask = np.arange(STEPS) < np.array([7, 11, 3])[:, None] if masked else None
+    y, saved = model._train(x, np.random.default_rng(0), mask, ahead=ahead)
     (states,) = saved.carried
     if not ahead:
         assert states is None

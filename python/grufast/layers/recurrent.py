@@ -143,6 +143,8 @@ class Run:
         options: dict[str, Any],
     ) -> list[Array] | None:
         """Return the states after the first steps of a call; None after none."""
+        # They run once more: native calls return last states only. What is random is
+        # the same, but for zoneout where rows end: it goes by the order of lengths.
         if not count:
             return None
         if steps is not None and steps.mask is not None:
