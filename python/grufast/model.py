@@ -19,6 +19,7 @@ from grufast._batches import (
     StreamFeed,
     is_sequences,
     is_stream,
+    windows,
 )
 from grufast._checks import Array, Shape
 from grufast._config import describe, rebuild
@@ -33,7 +34,7 @@ from grufast._training import (
 from grufast.callbacks import Callback, CallbackList, History, Logs
 from grufast.layers import PARTS, Context, Input, Layer
 from grufast.layers.base import context_of
-from grufast.layers.recurrent import RecurrentLayer, Run
+from grufast.layers.recurrent import Kept, RecurrentLayer, Run
 from grufast.losses import LOSSES, Loss
 from grufast.losses import get as get_loss
 from grufast.metrics import METRICS, Metric, MetricLike
@@ -534,6 +535,7 @@ class Sequential:
         validation_steps: int | None = None,
         validation_batch_size: int | None = None,
         validation_freq: int | Iterable[int] = 1,
+        tbptt: int | tuple[int, int] | None = None,
         seed: int | None = None,
     ) -> History:
         """Train on rows of x and y.
@@ -583,6 +585,11 @@ class Sequential:
             Rows at a time in validations; the size of a training batch for lists.
         validation_freq : int or iterable of int
             Validate after every so many epochs, or after those, counted from 1.
+        tbptt : tuple (k1, k2) of int, or int, optional
+            Truncated back-propagation through time, for long sequences: every k1 steps
+            of a batch the weights are updated, by the mean loss of these steps, with
+            gradients that go back over the last k2 steps, k2 >= k1. States are carried
+            on; one number k is (k, k). See the notes.
         seed : int, optional
             Of shuffling and dropout, by epoch. Same seed and same first weights, same
             bits.
@@ -612,8 +619,35 @@ class Sequential:
         `on_train_end` first: `EarlyStopping` restores the best weights then, too.
         `grufast.callbacks.BackupAndRestore` lets a killed training go on.
 
+        `tbptt` is BPTT(k2; k1) of Williams and Peng (1990, Neural Computation 2(4)).
+        The steps 0 to T - 1 of a batch are cut into pieces of k1 steps, the last one
+        maybe shorter. For each an update runs the piece and the k2 - k1 steps before it
+        (as many as there are), from the states that the update before had there. The
+        loss is that of the piece alone, so that each step counts once; its gradient
+        goes back to the first step run and no further. Dropout draws anew for every
+        update. Callbacks see a batch as one, with all its updates, and the reported
+        loss is its mean over all steps. Recurrent layers must run in one direction with
+        ``return_sequences=True``, and no layer may join steps, such as `Flatten` (or
+        `GRUD`, with its last observations). ``tbptt=T`` is training without it, to the
+        bit.
+
         Examples
         --------
+        One series of 2,000 steps, predicted a step ahead; 40 updates an epoch:
+
+        >>> import grufast as gf
+        >>> import numpy as np
+        >>> series = np.sin(np.arange(2001, dtype=np.float32) / 5)[None, :, None]
+        >>> gru = gf.layers.GRU(8, return_sequences=True)
+        >>> model = gf.Sequential([gru, gf.layers.Dense(1)], seed=0)
+        >>> model.compile(gf.optimizers.Adam(1e-2))
+        >>> x, y = series[:, :-1], series[:, 1:]
+        >>> history = model.fit(x, y, epochs=5, tbptt=50, seed=0)
+        >>> model.optimizer.iterations
+        200
+        >>> history.history["loss"][-1] < 0.1 * history.history["loss"][0]
+        True
+
         Batches from a generator:
 
         >>> import grufast as gf
@@ -637,6 +671,7 @@ class Sequential:
         split = _checks.real("validation_split", validation_split, 0, 1)
         shuffle = _checks.flag("shuffle", shuffle)
         callbacks = with_progress(callbacks, verbose)
+        pieces = self._checked_tbptt(tbptt)
         validates_in = _validation_epochs(validation_freq)
         seeds = Seeds(_checks.seed(seed))
         validation: Rows | None = None
@@ -671,6 +706,7 @@ class Sequential:
             first=first,
             epochs=epochs,
             seeds=seeds,
+            tbptt=pieces,
             facts={
                 **self._facts(),
                 "data": str(feed),
@@ -718,27 +754,96 @@ class Sequential:
         return self._results(scores.logs(), return_dict)
 
     def _train_batch(
-        self, batch: Batch, rng: np.random.Generator | None, scores: Scores
+        self,
+        batch: Batch,
+        rng: np.random.Generator | None,
+        scores: Scores,
+        tbptt: tuple[int, int] | None = None,
     ) -> None:
+        assert batch.y is not None
+        if tbptt is None:
+            value, y_pred, mask, _ = self._update(batch, rng)
+        else:
+            value, y_pred, mask = self._update_by_windows(batch, rng, *tbptt)
+        own = losses.masked_weights(mask, scaled=False)
+        scores.add(value, batch.y, y_pred, own)
+
+    def _update_by_windows(
+        self, batch: Batch, rng: np.random.Generator | None, k1: int, k2: int
+    ) -> tuple[float, Array, Array | None]:
+        """Update the weights for every k1 steps; return loss, output and its mask."""
+        values: list[float] = []
+        counts: list[int] = []
+        outputs: list[Array] = []
+        masks: list[Array] = []
+        states = None
+        for part, old, ahead in windows(batch, k1, k2):
+            value, y_pred, mask, states = self._update(part, rng, old, states, ahead)
+            values.append(value)
+            outputs.append(y_pred)
+            count = math.prod(y_pred.shape[:2])
+            if mask is not None:
+                masks.append(mask)
+                count = int(mask.sum())
+            counts.append(count)
+        # Each value is a mean over so many steps.
+        weights = counts if any(counts) else [1] * len(counts)
+        shares = np.divide(weights, sum(weights))
+        mask = np.concatenate(masks, axis=1) if masks else None
+        return float(shares @ values), np.concatenate(outputs, axis=1), mask
+
+    def _update(
+        self,
+        batch: Batch,
+        rng: np.random.Generator | None,
+        old: int = 0,
+        states: list[Any] | None = None,
+        ahead: int | None = None,
+    ) -> tuple[float, Array, Array | None, list[Any]]:
+        """Update the weights once; return loss, output, its mask and states.
+
+        The first `old` steps have no part in the loss, and none in what is returned;
+        `states` and `ahead` are those of `_train`.
+        """
         optimizer, loss = self._compiled()
-        y_pred, saved = self._train(batch.x, rng, batch.mask)
-        y, mask = batch.y, saved.mask
-        assert y is not None
+        y_pred, saved = self._train(batch.x, rng, batch.mask, states, ahead)
+        mask = saved.mask
+        if old:
+            y_pred = y_pred[:, old:].copy()
+            mask = None if mask is None else mask[:, old:]
+        assert batch.y is not None
         weight = losses.masked_weights(mask, batch.weight)
-        value, dy = loss.value_and_gradient(*_given(y, y_pred, weight))
+        value, dy = loss.value_and_gradient(*_given(batch.y, y_pred, weight))
         dy = _checks.like("loss.gradient", dy, self.dtype, y_pred.shape)
+        if old:
+            none = np.zeros((len(dy), old, *dy.shape[2:]), dy.dtype)
+            dy = np.concatenate([none, dy], axis=1)
         all_grads = self._gradients(dy, saved, whole=False)[1]
         for layer, grads in all_grads:
             value += layer.penalize(grads)
         optimizer.update_all(pair for pair in reversed(all_grads) if pair[1])
-        scores.add(value, y, y_pred, losses.masked_weights(mask, scaled=False))
+        return value, y_pred, mask, saved.carried
 
     def _train(
-        self, x: Array, rng: np.random.Generator | None, mask: Array | None = None
+        self,
+        x: Array,
+        rng: np.random.Generator | None,
+        mask: Array | None = None,
+        states: list[Any] | None = None,
+        ahead: int | None = None,
     ) -> tuple[Array, _Saved]:
-        kept = []
-        for piece in self._pieces:
-            y, own = piece._train(x, rng, mask)
+        """Return the output, and what `_gradients` needs.
+
+        `states` are those to start with, `ahead` is after how many steps (all without
+        it) states are `carried`.
+        """
+        kept: list[Any] = []
+        for index, piece in enumerate(self._pieces):
+            if isinstance(piece, Run):
+                first = states and states[index]
+                y, own = piece._train(x, rng, mask, first, ahead)
+            else:
+                y, own = piece._train(x, rng, mask)
             kept.append(own)
             x, mask = y, _mask_behind(piece, x, mask)
         return x, _Saved(kept, mask)
@@ -1055,6 +1160,31 @@ class Sequential:
         """Return whether the output has a step for each step of a sequence."""
         return self._shapes((None, None, *features))[-1][1:2] == (None,)
 
+    def _checked_tbptt(self, value: object) -> tuple[int, int] | None:
+        """Return (k1, k2), if the layers can run pieces of sequences."""
+        if value is None:
+            return None
+        pair = value if isinstance(value, tuple | list) else (value, value)
+        if len(pair) != 2:
+            message = f"tbptt: got {value!r}, expected (k1, k2)"
+            raise ValueError(message)
+        k1, k2 = (_checks.integer("tbptt", k, 1) for k in pair)
+        if k2 < k1:
+            message = f"tbptt: got {value!r}, expected (k1, k2) with k2 >= k1"
+            raise ValueError(message)
+        for index, layer in enumerate(self.layers):
+            if not layer.stepwise:
+                message = (
+                    f"tbptt: layers[{index}] ({type(layer).__name__}) cannot run a "
+                    "sequence in pieces; expected recurrent layers in one direction "
+                    "with return_sequences=True, and no others that join steps"
+                )
+                raise ValueError(message)
+        if not any(isinstance(layer, RecurrentLayer) for layer in self.layers):
+            message = "tbptt: expected a recurrent layer in the model, got none"
+            raise ValueError(message)
+        return k1, k2
+
     def _target(self, y: object, shape: Shape) -> Array:
         # Only the time steps of lists are open, and their sequences come one by one.
         known: Any = shape
@@ -1307,6 +1437,11 @@ class _Saved(NamedTuple):
 
     kept: list[Any]
     mask: Array | None
+
+    @property
+    def carried(self) -> list[Any]:
+        """The states to go on from, for every piece."""
+        return [own.carried if isinstance(own, Kept) else None for own in self.kept]
 
 
 def _mask_behind(piece: Layer | Run, x: Array, mask: Array | None) -> Array | None:

@@ -128,6 +128,10 @@ class Layer(Configured, ABC):
     supports_masking = False
     """Whether the output has the steps of the input, so that its mask holds."""
 
+    stepwise = False
+    """Whether a sequence can come in pieces: the output at a step is that of the input
+    at this step, except for states, which can be carried on."""
+
     seed: int | None = None
     name: str | None = None
     input_shape: Shape | None = None

@@ -80,6 +80,7 @@ class Dense(WeightedLayer):
 
     dims = "N ... C"
     supports_masking = True
+    stepwise = True
     roles: ClassVar[Mapping[str, str]] = {"weight": "kernel", "bias": "bias"}
 
     def __init__(
@@ -208,6 +209,7 @@ class Activation(Layer):
     """
 
     supports_masking = True
+    stepwise = True
 
     def __init__(
         self,
@@ -271,6 +273,11 @@ class Softmax(Layer):
         super().__init__(**common)
         self.axis = _checks.integer("axis", axis, -_MOST_DIMENSIONS)
 
+    @property
+    def stepwise(self) -> bool:  # type: ignore[override]
+        """Whether a sequence can come in pieces: not along another axis, of steps."""
+        return self.axis == -1
+
     def output_shape(self, input_shape: Shape) -> Shape:
         """Return the shape of the input."""
         if not -len(input_shape) <= self.axis < len(input_shape):
@@ -307,6 +314,7 @@ class _Noise(Layer):
     """What changes its input in training, by random numbers, and else nothing."""
 
     supports_masking = True
+    stepwise = True
 
     def __init__(self, seed: object, **common: Unpack[Common]) -> None:
         super().__init__(**common)
@@ -442,6 +450,7 @@ class LayerNormalization(WeightedLayer):
 
     dims = "N ... C"
     supports_masking = True
+    stepwise = True
 
     def __init__(
         self,
@@ -558,6 +567,7 @@ class Embedding(WeightedLayer):
     array([0, 3, 5, 7])
     """
 
+    stepwise = True
     roles: ClassVar[Mapping[str, str]] = {"weight": "embeddings"}
 
     def __init__(

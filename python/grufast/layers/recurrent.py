@@ -51,6 +51,8 @@ class Kept(NamedTuple):
     y: Array | None
     last: list[Array]
     dropped: Array | None
+    learned: list[bool]
+    carried: list[Array] | None
 
 
 class Run:
@@ -113,7 +115,8 @@ class Run:
         steps: Steps | None,
         keep: _core.Keep,
         rng: np.random.Generator | None,
-    ) -> tuple[Any, list[Array], _core.Workspace]:
+        ahead: int | None = None,
+    ) -> tuple[Any, list[Array], _core.Workspace, list[Array] | None]:
         workspace = self._workspace()
         options: dict[str, Any] = {}
         if steps is not None:
@@ -125,9 +128,35 @@ class Run:
         y, last = self._packed().forward(
             x, states or self._none, self._sequences, workspace, keep, **options
         )
-        if self._special:
-            self._remember(last)
-        return y, last[-self._outputs :], workspace
+        carried: list[Array] | None = last
+        if ahead is not None and ahead < x.shape[1]:
+            carried = self._after(ahead, x, states, steps, options)
+        if self._special and carried is not None:
+            self._remember(carried)
+        return y, last[-self._outputs :], workspace, carried
+
+    def _after(
+        self,
+        count: int,
+        x: Array,
+        states: States | None,
+        steps: Steps | None,
+        options: dict[str, Any],
+    ) -> list[Array] | None:
+        """Return the states after the first steps of a call; None after none."""
+        # They run once more: native calls return last states only. What is random is
+        # the same, but for zoneout where rows end: it goes by the order of lengths.
+        if not count:
+            return None
+        if steps is not None and steps.mask is not None:
+            options = {**options, "mask": _plain(steps.mask[:, :count])}
+        workspace = self._workspace()
+        x = x[:, :count]
+        _, last = self._packed().forward(
+            x, states or self._none, False, workspace, "nothing", **options
+        )
+        self._workspaces.append(workspace)
+        return last
 
     def _first_states(self, states: States | None, rows: int) -> States:
         """Return the states given, else those remembered or learned."""
@@ -176,7 +205,7 @@ class Run:
     ) -> tuple[Any, list[Array]]:
         """Return the last layer's states (or None) and last ones."""
         x, _ = self._first._prepare(x, steps)
-        y, last, workspace = self._run(x, states, steps, "nothing", None)
+        y, last, workspace, _ = self._run(x, states, steps, "nothing", None)
         self._workspaces.append(workspace)
         return y, last
 
@@ -186,8 +215,12 @@ class Run:
         states: States | None = None,
         steps: Steps | None = None,
         rng: np.random.Generator | None = None,
+        ahead: int | None = None,
     ) -> Kept:
-        """Return the same, and what `gradients` needs."""
+        """Return the same, and what `gradients` needs.
+
+        `ahead` is after how many steps (all without it) states are `carried`.
+        """
         x, prepared = self._first._prepare(x, steps)
         dropped = None
         if self._first.dropout > 0:
@@ -195,8 +228,11 @@ class Run:
             rate = self._first.dropout
             dropped = self._first._drop(source, rate, len(x), x.shape[2])[:, None]
             x = x * dropped
-        y, last, workspace = self._run(x, states, steps, self._keep, rng)
-        return Kept(x, prepared, workspace, y, last, dropped)
+        learned = [states is None and layer._state is None for layer in self.layers]
+        y, last, workspace, carried = self._run(
+            x, states, steps, self._keep, rng, ahead
+        )
+        return Kept(x, prepared, workspace, y, last, dropped, learned, carried)
 
     def gradients(
         self, kept: Kept, dy: Array | None, dlast: States, need_dx: bool
@@ -209,7 +245,7 @@ class Run:
         grads: list[dict[str, Array]] = []
         first: list[Array] = []
         own = iter(arrays)
-        for layer in self.layers:
+        for layer, learned in zip(self.layers, kept.learned, strict=True):
             mine: dict[str, Array] = {}
             count = len(first)
             for suffix in layer.suffixes:
@@ -218,7 +254,8 @@ class Run:
                 native = {name: next(own) for name in names}
                 found = layer.cell._own_gradients(native)
                 mine |= {f"{name}{suffix}": a for name, a in found.items()}
-            mine |= layer._learned_gradients(first[count:])
+            for name, a in layer._learned_gradients(first[count:]).items():
+                mine[name] = a if learned else np.zeros_like(a)
             grads.append(mine)
         if dx is not None and kept.dropped is not None:
             dx = dx * kept.dropped
@@ -233,10 +270,15 @@ class Run:
         return self.layers[-1]._value(*self.infer(x, None, steps))
 
     def _train(
-        self, x: Array, rng: np.random.Generator | None, mask: Array | None = None
-    ) -> tuple[Array, Any]:
+        self,
+        x: Array,
+        rng: np.random.Generator | None,
+        mask: Array | None = None,
+        states: States | None = None,
+        ahead: int | None = None,
+    ) -> tuple[Array, Kept]:
         steps = None if mask is None else Steps(mask=_plain(mask))
-        kept = self.train(x, None, steps, rng)
+        kept = self.train(x, states, steps, rng, ahead)
         return self.layers[-1]._value(kept.y, kept.last), kept
 
     def _gradients(
@@ -331,6 +373,12 @@ class RecurrentLayer(WeightedLayer):
     def supports_masking(self) -> bool:  # type: ignore[override]
         """Whether the output has the steps of the input."""
         return self.return_sequences
+
+    @property
+    def stepwise(self) -> bool:  # type: ignore[override]
+        """Whether a sequence can come in pieces, if states are carried on."""
+        forward = not self.go_backwards and len(self.suffixes) == 1
+        return self.return_sequences and forward and not self.prepares
 
     def compute_mask(self, x: Array, mask: Array | None = None) -> Array | None:
         """Return the mask of the output, given an input and its mask."""

@@ -178,6 +178,7 @@ class Masking(Layer):
     """
 
     dims = "N T C"
+    stepwise = True
 
     def __init__(self, mask_value: float = 0.0, **common: Unpack[Common]) -> None:
         super().__init__(**common)

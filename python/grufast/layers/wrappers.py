@@ -45,6 +45,7 @@ class TimeDistributed(Layer):
 
     dims = "N T ..."
     supports_masking = True
+    stepwise = True
 
     def __init__(self, layer: Layer, **common: Unpack[Common]) -> None:
         super().__init__(**common)
