@@ -524,9 +524,9 @@ def side_model(job: Side, outputs: int) -> Any:
         net = degann.IModel(*sizes, tanh, net_type=kind, seed=job.seed)
         net.compile(*how)
         return net.network
+    # Keras draws as it likes: with its seed set it has one order of rows in all epochs.
     tf = tensorflow()
     keras = tf.keras
-    keras.utils.set_random_seed(job.seed)
     if dense:
         theirs = importlib.import_module("degann.networks").IModel(*sizes, tanh)
         theirs.compile(*how)
