@@ -154,19 +154,16 @@ def make_model(job: Job) -> gf.Sequential:
     return gf.Sequential([recurrent, dense], seed=job.seed)
 
 
-def learning_rate(job: Job, update: int) -> float:
-    """Return the cell's rate, which falls to a fiftieth over the last two fifths."""
-    left = (job.updates - update) / (0.4 * job.updates)
-    return LEARNING_RATES[job.cell] * min(1.0, max(0.02, left))
+class LateFall(gf.schedules.Schedule):
+    """A rate that falls to a fiftieth over the last two fifths of the updates."""
 
+    def __init__(self, rate: float, updates: int) -> None:
+        self.rate, self.updates = rate, updates
 
-def clipped(grads: dict[str, Any], largest: float) -> dict[str, Any]:
-    """Return gradients with a global norm of at most `largest`."""
-    squares = [float(np.square(g, dtype=np.float64).sum()) for g in grads.values()]
-    norm = math.sqrt(sum(squares))
-    if norm <= largest:
-        return grads
-    return {name: g * g.dtype.type(largest / norm) for name, g in grads.items()}
+    def __call__(self, step: int) -> float:
+        """Return the rate after `step` updates."""
+        left = (self.updates - step - 1) / (0.4 * self.updates)
+        return self.rate * min(1.0, max(0.02, left))
 
 
 def train(job: Job) -> Outcome:
@@ -183,7 +180,8 @@ def train(job: Job) -> Outcome:
     x_test, y_test = make(rng, held_out, job.length)
     model = make_model(job)
     model.build(x_test.shape)
-    optimizer = gf.optimizers.Adam()
+    rate = LateFall(LEARNING_RATES[job.cell], job.updates)
+    optimizer = gf.optimizers.Adam(rate, global_clipnorm=LARGEST_NORM)
     before = gradient_norms(model, x_test) if job.gradients else None
 
     updates, scores, seconds = [], [], []
@@ -193,8 +191,7 @@ def train(job: Job) -> Outcome:
         x, y = make(rng, ROWS, job.length)
         y_pred, context = model.forward(x)
         _, grads = model.backward(loss.gradient(y, y_pred), context)
-        optimizer.learning_rate = learning_rate(job, update)
-        optimizer.update(model, clipped(grads, LARGEST_NORM))
+        optimizer.update(model, grads)
         if update % every == 0 or update == job.updates:
             updates.append(update)
             scores.append(float(score(y_test, model.predict(x_test))))

@@ -9,6 +9,7 @@ from cell_layers import (
     BIDIRECTIONAL,
     KERAS,
     LAYERS,
+    ONNX,
     PAIRS,
     PYTORCH,
     SEMANTICS,
@@ -25,7 +26,8 @@ Every layer in every way of running it, outputs and gradients, in both dtypes an
 every instruction set:
 
 - **O**: the oracle, `tests/cells.py`: the formulas in NumPy, in float64.
-- **P**: PyTorch. **K**: Keras (recorded outputs).
+- **P**: PyTorch. **K**: Keras (recorded outputs). **X**: ONNX Runtime (outputs in
+  float32).
 - **-**: not tested, or there is no such layer.
 
 "Everything" is a mask, repeated outputs, resets, backwards, dropout of inputs and
@@ -40,7 +42,8 @@ def entry(name: str, way: str) -> str:
     pair = (name, way)
     named = {CALLS: STATEFUL, BOTH: BIDIRECTIONAL}
     own = pair in PAIRS or name in named.get(way, ())
-    letters = "O" * own + "P" * (pair in PYTORCH) + "K" * (pair in KERAS)
+    others = {"P": PYTORCH, "K": KERAS, "X": ONNX}
+    letters = "O" * own + "".join(k for k, pairs in others.items() if pair in pairs)
     return letters or "-"
 
 

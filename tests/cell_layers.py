@@ -565,3 +565,25 @@ KERAS = {
     for name in ("SimpleRNN", "SimpleRNN relu", "LSTM", "GRU", "GRU reset_before")
     for way in ("plain", "go_backwards", "mask", "repeat", "go_backwards, mask")
 }
+ONNX = {
+    (name, way)
+    for name in (
+        "SimpleRNN",
+        "SimpleRNN relu",
+        "SimpleRNN softsign",
+        "LSTM",
+        "LSTM peephole",
+        "LSTM softsign",
+        "GRU",
+        "GRU reset_before",
+        "GRU softsign",
+    )
+    for way in (
+        "plain",
+        "initial state",
+        "lengths",
+        "go_backwards",
+        "go_backwards, lengths",
+        "both directions",
+    )
+}

@@ -9,6 +9,7 @@ Shapes: N rows (batch), T steps, C inputs, H units. `x (N, T, C)`, `h0 (N, H)`,
 the order r, z, n.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -85,22 +86,29 @@ def _elu_derivative(a: Array) -> Array:
     return d
 
 
-_GELU_SCALE, _GELU_CUBIC = (2 / np.pi) ** 0.5, 0.044715
+_erfc = np.vectorize(math.erfc, otypes=[np.float64])
 
 
-def _gelu(a: Array) -> Array:
-    """The tanh form: Keras's gelu(approximate=True), PyTorch's approximate="tanh".
+def _density(a: Array) -> Array:
+    """Of the normal distribution."""
+    d: Array = np.exp(-a * a / 2) / math.sqrt(2 * math.pi)
+    return d
 
-    The exact form needs erf, which has no complex version here.
-    """
-    y: Array = 0.5 * a * (1 + np.tanh(_GELU_SCALE * (a + _GELU_CUBIC * a * a * a)))
+
+def _normal(a: Array) -> Array:
+    """The normal distribution, to first order in an imaginary part."""
+    y: Array = (_erfc(-a.real / math.sqrt(2)) / 2).astype(a.real.dtype)
+    if np.iscomplexobj(a):
+        y = y + 1j * a.imag * _density(a.real)
     return y
 
 
+def _gelu(a: Array) -> Array:
+    return a * _normal(a)
+
+
 def _gelu_derivative(a: Array) -> Array:
-    y = np.tanh(_GELU_SCALE * (a + _GELU_CUBIC * a * a * a))
-    slope = _GELU_SCALE * (1 + 3 * _GELU_CUBIC * a * a)
-    d: Array = 0.5 * (1 + y) + 0.5 * a * (1 - y * y) * slope
+    d: Array = _normal(a) + a * _density(a)
     return d
 
 

@@ -404,9 +404,9 @@ def test_a_summary_has_the_textbooks_counts(name: str, bias: Any) -> None:
             "activation: got 'sine'",
         ),
         (
-            lambda: layers.MGU(2, recurrent_activation=None),
+            lambda: layers.MGU(2, recurrent_activation=0),
             ValueError,
-            "recurrent_activation: got None",
+            "recurrent_activation: got 0",
         ),
         (
             lambda: layers.JordanRNN(2, output_activation="x"),

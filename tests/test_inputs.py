@@ -68,6 +68,12 @@ NO_ARRAYS: dict[str, Callable[[Array], Any]] = {
 }
 each_no_array = pytest.mark.parametrize("wrong", NO_ARRAYS)
 
+#: Those of them that are arrays of numbers, which models convert.
+NUMBERS = {
+    *("float64", "float16", "longdouble", "int64", "int32", "uint8", "bool"),
+    "the other byte order",
+}
+
 #: float32 arrays that hold the same values in unusual ways.
 UNUSUAL: dict[str, Callable[[Array], Array]] = {
     "read-only": lambda a: np.frombuffer(a.tobytes(), a.dtype).reshape(a.shape),
@@ -451,7 +457,7 @@ def test_dense_takes_no_rows(shape: tuple[int, ...]) -> None:
     assert not any(grad.any() for grad in grads.values())
 
 
-@pytest.mark.parametrize("activation", ["selu", "", None, 3, np.tanh, "Tanh"])
+@pytest.mark.parametrize("activation", ["selu", "", False, 3, np.tanh, "Tanh"])
 def test_impossible_activations_are_errors(activation: Any) -> None:
     with pytest.raises((TypeError, ValueError), match=r"activation.*sigmoid"):
         layers.Dense(2, activation=activation)
@@ -470,8 +476,24 @@ def weights_of(made: gf.Sequential) -> dict[str, Array]:
     return {name: weight.copy() for name, weight in made.weights.items()}
 
 
-@each_no_array
-def test_fit_refuses_data_that_are_no_arrays_of_its_dtype(wrong: str) -> None:
+@pytest.mark.parametrize("kind", sorted(NUMBERS))
+def test_fit_converts_numbers(kind: str) -> None:
+    x, y = zeros(N, T, C), zeros(N, 2)
+    x[0, 1], y[1] = 1, 1
+    plain, other = model(), model()
+    given = NO_ARRAYS[kind](x), NO_ARRAYS[kind](y)
+    plain.fit(x, y, validation_data=(x, y), seed=0)
+    other.fit(*given, validation_data=given, seed=0)
+    for name, weight in plain.weights.items():
+        np.testing.assert_array_equal(other.weights[name], weight)
+    assert other.evaluate(*given) == plain.evaluate(x, y)
+    for method in ("predict", "__call__"):
+        result = getattr(other, method)(given[0])
+        np.testing.assert_array_equal(result, getattr(plain, method)(x))
+
+
+@pytest.mark.parametrize("wrong", [name for name in NO_ARRAYS if name not in NUMBERS])
+def test_fit_refuses_data_that_are_no_arrays_of_numbers(wrong: str) -> None:
     no_array = NO_ARRAYS[wrong]
     x, y = zeros(N, T, C), zeros(N, 2)
     for method in ("fit", "evaluate"):
@@ -636,7 +658,6 @@ def test_fit_reads_arrays_of_unusual_memory_right(arrange: str) -> None:
 @pytest.mark.parametrize(
     "stack",
     [
-        [],
         [None],
         [layers.GRU(3), "dense"],
         [layers.GRU],

@@ -134,6 +134,8 @@ ALLOWED: dict[str, set[str]] = {
     "__init__": {
         "_core",
         "callbacks",
+        "data",
+        "degann",
         "initializers",
         "layers",
         "losses",
@@ -142,6 +144,7 @@ ALLOWED: dict[str, set[str]] = {
         "optimizers",
         "regularizers",
         "schedules",
+        "sklearn",
     },
     "__main__": {"cli"},
 }
@@ -198,6 +201,19 @@ def test_importing_brings_only_what_is_needed() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
     assert not set(loaded) & {"tqdm", "matplotlib", "safetensors", "torch", "sklearn"}
+
+
+def test_other_modules_come_at_their_first_use() -> None:
+    code = (
+        "import sys, grufast as gf\n"
+        "names = {'grufast.data', 'grufast.degann', 'grufast.sklearn'}\n"
+        "print(len(names & set(sys.modules)), gf.data.windows.__name__,\n"
+        "      gf.degann.IModel.__name__, hasattr(gf, 'backend'))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["0", "windows", "IModel", "False"]
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if m != "__main__"])

@@ -27,7 +27,18 @@ CASES: dict[str, tuple[Make, tuple[int, ...], tuple[int, ...]]] = {
         (3, 5, 2),
         (3, 5, 4),
     ),
+    "dense without bias": (
+        lambda dtype: layers.Dense(4, "tanh", use_bias=False, dtype=dtype, seed=1),
+        (3, 5, 2),
+        (3, 5, 4),
+    ),
+    "dense softmax": (
+        lambda dtype: layers.Dense(4, "softmax", dtype=dtype, seed=1),
+        (3, 5, 2),
+        (3, 5, 4),
+    ),
     "activation": (lambda _: layers.Activation("elu"), (3, 5), (3, 5)),
+    "activation softmax": (lambda _: layers.Activation("softmax"), (3, 5), (3, 5)),
     "softmax": (lambda _: layers.Softmax(), (3, 4, 5), (3, 4, 5)),
     "softmax over steps": (lambda _: layers.Softmax(axis=1), (3, 4, 5), (3, 4, 5)),
     "layer normalization": (
@@ -172,6 +183,9 @@ def test_layers_can_be_copied_and_kept(
     make, shape, _ = CASES[name]
     layer, x = make("float32"), rng.normal(size=shape).astype(np.float32)
     y = layer(x)
+    copies = layer.get_weights()
+    assert not any(np.shares_memory(copies[k], w) for k, w in layer.weights.items())
+    layer.set_weights(copies)
     for same in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
         assert repr(same) == repr(layer)
         assert same(x).tobytes() == y.tobytes()
@@ -208,6 +222,28 @@ def test_softmax_is_stable_and_sums_to_one(
     assert_close("y", y, exact, "forward", 7)
     big = layers.Softmax()(np.array([[1e30, 0], [-1e30, -1e30]], dtype))
     np.testing.assert_array_equal(big, [[1, 0], [0.5, 0.5]])
+
+
+@each_dtype
+def test_softmax_is_an_activation(rng: np.random.Generator, dtype: Dtype) -> None:
+    x = rng.normal(size=(3, 4, 5)).astype(dtype)
+    dense = layers.Dense(6, "softmax", dtype=dtype, seed=0)
+    parts = [layers.Dense(6, dtype=dtype, seed=0), layers.Softmax()]
+    model = gf.Sequential(parts)
+    assert dense(x).tobytes() == model(x).tobytes()
+    y, context = dense.forward(x)
+    same, others = model.forward(x)
+    assert y.tobytes() == same.tobytes()
+    dy = rng.normal(size=y.shape).astype(dtype)
+    dx, grads = dense.backward(dy, context)
+    expected, own = model.backward(dy, others)
+    assert dx.tobytes() == expected.tobytes()
+    assert {f"layers.0.{k}": g.tobytes() for k, g in grads.items()} == {
+        k: g.tobytes() for k, g in own.items()
+    }
+    np.testing.assert_array_equal(layers.Activation("softmax")(x), layers.Softmax()(x))
+    with pytest.raises(ValueError, match=r"x: got shape \(\), expected one with axis"):
+        layers.Activation("softmax")(np.ones((), dtype))
 
 
 def test_softmax_of_what_has_none_is_nan() -> None:

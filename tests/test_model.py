@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -545,6 +546,157 @@ def test_summary_counts_parameters() -> None:
     assert model.count_params() == gru + dense
 
 
+def test_a_summary_makes_room_for_long_names() -> None:
+    model = gf.Sequential(
+        [
+            layers.GRU(1000, return_sequences=True, name="the_first_one_of_them_all"),
+            layers.GlobalAveragePooling1D(),
+            layers.Reshape((10, 10, 10, 1)),
+        ]
+    )
+    model.build((None, None, 4))
+    lines: list[str] = []
+    model.summary(lines.append)
+    header, rule, first, second, third, *_, total = lines
+    assert first.startswith("0  the_first_one_of_them_all (GRU) (None, None, 1000) ")
+    assert {len(line) for line in lines} == {len(rule)}
+    start = header.index("output shape")
+    assert {line.index("(None,") for line in (first, second, third)} == {start}
+    assert total.endswith(f" {model.count_params():,}")
+
+
+# Layers that come one by one
+
+
+def test_layers_added_one_by_one_make_the_same_model() -> None:
+    x, y = sine()
+    whole = small()
+    whole.build(x.shape)
+    firsts: Any = (
+        [gf.Input((10, 1)), layers.GRU(6, return_sequences=True)],
+        [layers.GRU(6, return_sequences=True, input_shape=(10, 1))],
+        [layers.GRU(6, return_sequences=True, input_shape=(None, 1))],
+    )
+    for first in firsts:
+        model = gf.Sequential(seed=0)
+        for layer in first:
+            model.add(layer)
+        model.add(layers.Dropout(0.0))
+        assert list(model.weights) == list(whole.weights)[:4]
+        model.add(layers.GRU(5))
+        model.add(layers.Dense(1))
+        assert bits(model) == bits(whole)
+    model.compile(gf.optimizers.Adam(1e-2), "mse", ["mae"])
+    assert model.fit(x, y, seed=0).history == whole.fit(x, y, seed=0).history
+
+
+def test_layers_come_and_go() -> None:
+    x, y = sine()
+    model = small()
+    model.fit(x, y, seed=0)
+    below = {k: w for k, w in model.get_weights().items() if "layers.3" not in k}
+    dense = model.layers[-1]
+    assert model.pop() is dense
+    assert model.predict(x).shape == (200, 5)
+    model.add(layers.Dense(2, "softmax"))
+    assert {**model.get_weights(), **below}.keys() == model.weights.keys()
+    for name, weight in below.items():
+        np.testing.assert_array_equal(model.weights[name], weight)
+    optimizer = gf.optimizers.Adam(1e-2)
+    model.compile(optimizer, "sparse_categorical_crossentropy", ["accuracy"])
+    history = model.fit(x, (y > 0)[:, 0], epochs=20, seed=0).history
+    assert history["accuracy"][-1] > 0.9
+    count = len(model.layers)
+    with pytest.raises(ValueError, match=r"layers\[4\] \(GRU\): x: got shape"):
+        model.add(layers.GRU(3))
+    assert len(model.layers) == count
+    assert model.predict(x).shape == (200, 2)
+    while model.layers:
+        model.pop()
+    assert not model.built
+    model.add(layers.Dense(1, dtype="float64"))
+    assert model(np.ones((2, 3))).dtype == np.float64
+
+
+def test_a_context_from_before_another_layer_is_refused() -> None:
+    x, _ = sine(20)
+    model = small()
+    y, context = model.forward(x)
+    last = model.pop()
+    with pytest.raises(ValueError, match="context: the weights have changed"):
+        model.backward(y, context)
+    model.add(last)
+    with pytest.raises(ValueError, match="context: the weights have changed"):
+        model.backward(y, context)
+
+
+def test_layers_are_found_by_name_and_index(tmp_path: Path) -> None:
+    inner = layers.LSTM(4, return_sequences=True, name="inner")
+    model = gf.Sequential(
+        [
+            layers.Masking(name="mask"),
+            layers.Bidirectional(inner, name="both"),
+            layers.TimeDistributed(layers.Dense(3), name="steps"),
+            layers.LayerNormalization(name="normal"),
+            layers.GaussianNoise(0.1, name="noise"),
+            layers.Flatten(name="flat"),
+            layers.Activation("tanh", name="squash"),
+            layers.Dense(1, name="out"),
+        ],
+        seed=0,
+    )
+    model.build((None, 5, 2))
+    names = ["mask", "both", "steps", "normal", "noise", "flat", "squash", "out"]
+    model.save(tmp_path / "model")
+    same = copy.deepcopy(model)
+    for one in (model, same, gf.load(tmp_path / "model")):
+        assert [layer.name for layer in one.layers] == names
+        assert repr(one) == repr(model)
+        for index, name in enumerate(names):
+            assert one.get_layer(name) is one.layers[index]
+            assert one.get_layer(index=index) is one.layers[index]
+    for wrong in ({}, {"name": "in"}, {"index": 8}, {"name": "out", "index": 7}):
+        with pytest.raises(ValueError, match=r"expected one of \['mask', .* below 8"):
+            model.get_layer(**wrong)
+
+
+def test_weights_come_from_a_file(tmp_path: Path) -> None:
+    x, y = sine()
+    model, other = small(0), small(1)
+    model.fit(x, y, seed=0)
+    model.save_weights(tmp_path / "model")
+    other.load_weights(tmp_path / "model")
+    assert bits(other) == bits(model)
+    other.load_weights(tmp_path / "model")  # and where there are weights
+    before = bits(other)
+    wider = gf.Sequential([layers.GRU(7), layers.Dense(1)])
+    wider.build(x.shape)
+    wider.save(tmp_path / "wider")
+    with pytest.raises(ValueError, match=r"weights: .*layers\.1\.weight"):
+        other.load_weights(tmp_path / "wider")
+    with pytest.raises(FileNotFoundError):
+        other.load_weights(tmp_path / "nothing")
+    assert bits(other) == before
+
+
+def test_predictions_take_verbose_and_print_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model, (x, y) = small(), data()
+    verbose: Any
+    for verbose in ("auto", 0, 1, 2, False, True):
+        model.predict(x, verbose=verbose)
+        model.evaluate(x, y, verbose=verbose)
+    assert capsys.readouterr() == ("", "")
+    for use in (model.predict, lambda x, **o: model.evaluate(x, y, **o)):
+        with pytest.raises(ValueError, match="verbose: got 'yes', expected one of"):
+            use(x, verbose="yes")  # type: ignore[arg-type]
+    model.fit(x, y, verbose=False)
+    assert capsys.readouterr() == ("", "")
+    model.fit(x, y, verbose=True)
+    assert "epoch 1/1" in capsys.readouterr().err
+
+
 def test_weights_go_in_and_out_by_name() -> None:
     model = small()
     model.build((None, None, 1))
@@ -665,7 +817,7 @@ def test_targets_of_one_dimension_fit_no_wider_output() -> None:
         ({"validation_split": 0.9}, ValueError, "0.9 of 6 rows leaves a part empty"),
         ({"validation_data": 3}, TypeError, r"validation_data: expected the tuple"),
         ({"callbacks": [print]}, TypeError, "callbacks: got <built-in function print>"),
-        ({"verbose": True}, ValueError, "verbose: got True, expected one of 'auto', 0"),
+        ({"verbose": 3}, ValueError, "verbose: got 3, expected one of 'auto', 0"),
         ({"shuffle": "batch"}, TypeError, "shuffle: got 'batch'"),
         ({"initial_epoch": -1}, ValueError, "initial_epoch: got -1"),
         ({"seed": 0.5}, TypeError, "seed: got 0.5"),
@@ -681,7 +833,6 @@ def test_wrong_settings_of_fit_are_named(
 @pytest.mark.parametrize(
     ("stack", "error", "message"),
     [
-        ([], ValueError, "expected at least one layer"),
         ([layers.GRU], TypeError, r"layers\[0\]: got <class .*, expected a Layer"),
         (
             [layers.GRU(1, return_state=True)],
@@ -690,6 +841,22 @@ def test_wrong_settings_of_fit_are_named(
         ),
         ([layers.GRU(1), layers.Dense(1, dtype="float64")], ValueError, "one dtype"),
         ([layers.Flatten()] * 2, ValueError, "each layer may stand in the list once"),
+        (
+            [layers.GRU(1), gf.Input((4, 2))],
+            ValueError,
+            r"layers\[1\]: an Input stands before",
+        ),
+        ([gf.Input((4, 2))] * 2, ValueError, r"layers\[0\]: an Input stands before"),
+        (
+            [gf.Input((2,)), layers.GRU(1)],
+            ValueError,
+            r"x: got shape \(None, 2\), expected \(N, T, C\)",
+        ),
+        (
+            [layers.Flatten(), layers.Embedding(3, 2)],
+            ValueError,
+            r"layers\[1\]: .* it must be first",
+        ),
     ],
 )
 def test_layers_that_make_no_model(
@@ -697,6 +864,22 @@ def test_layers_that_make_no_model(
 ) -> None:
     with pytest.raises(error, match=message):
         gf.Sequential(stack)
+
+
+def test_a_model_without_layers_says_so() -> None:
+    model = gf.Sequential()
+    model.compile()
+    x, y = data()
+    for use in (
+        lambda: model.build((None, 4, 2)),
+        lambda: model.predict(x),
+        lambda: model.fit(x, y),
+        model.pop,
+    ):
+        with pytest.raises(ValueError, match="expected at least one layer"):
+            use()
+    model.add(gf.Input((4, 2)))
+    assert not model.built
 
 
 def test_layers_that_do_not_fit_are_named() -> None:

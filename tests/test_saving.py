@@ -304,6 +304,11 @@ def test_sizes_that_lie_cost_no_memory(path: Path, content: bytes) -> None:
         description["input_shape"] = [None, 4, size]
         header["__metadata__"]["grufast"] = json.dumps(description)
         assert_refused(path, file_of(header, data))
+    description["layers"][0]["config"] |= {"units": 3, "input_shape": [4, 10**7]}
+    description["input_shape"] = [None, 4, 3]
+    header["__metadata__"]["grufast"] = json.dumps(description)
+    path.write_bytes(file_of(header, data))
+    assert gf.load(path).weights["layers.0.weight_ih"].shape == (9, 3)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < limit
 
 

@@ -16,6 +16,12 @@ Learn the next value of a sine from the ten before it:
 True
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
+
 from grufast import (
     callbacks,
     initializers,
@@ -27,13 +33,20 @@ from grufast import (
     schedules,
 )
 from grufast._core import __version__, build_info, get_num_threads, set_num_threads
+from grufast.layers import Input
 from grufast.model import Sequential, load
 
+if TYPE_CHECKING:
+    from grufast import data, degann, sklearn
+
 __all__ = [
+    "Input",
     "Sequential",
     "__version__",
     "build_info",
     "callbacks",
+    "data",
+    "degann",
     "get_num_threads",
     "initializers",
     "layers",
@@ -44,4 +57,13 @@ __all__ = [
     "regularizers",
     "schedules",
     "set_num_threads",
+    "sklearn",
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Import what not every program needs, at its first use."""
+    if name in ("data", "degann", "sklearn"):
+        return import_module(f"grufast.{name}")
+    message = f"module 'grufast' has no attribute {name!r}"
+    raise AttributeError(message)

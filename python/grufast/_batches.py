@@ -29,6 +29,33 @@ class Batch(NamedTuple):
     lengths: Array | None
 
 
+def windows(batch: Batch, k1: int, k2: int) -> Iterator[tuple[Batch, int, int]]:
+    """Yield what runs for each k1 steps of a batch: those, and k2 - k1 before them.
+
+    These are x and mask of all these steps, y and weight of the k1 steps; the number of
+    the steps before them; and after how many steps the next window starts.
+    """
+    assert batch.y is not None
+    steps = batch.x.shape[1]
+    if batch.y.shape[:2] != batch.x.shape[:2]:
+        message = (
+            f"y: got shape {batch.y.shape}, but tbptt takes one with the steps of x, "
+            f"{(*batch.x.shape[:2], '...')}"
+        )
+        raise ValueError(message)
+    for first in range(0, max(steps, 1), k1):
+        stop = min(first + k1, steps)
+        start = max(first + k1 - k2, 0)
+        next_start = stop if stop == steps else max(stop + k1 - k2, 0)
+        x = batch.x[:, start:stop]
+        mask = None if batch.mask is None else batch.mask[:, start:stop]
+        weight = batch.weight
+        if weight is not None and weight.ndim > 1:
+            weight = weight[:, first:stop]
+        part = Batch(x, batch.y[:, first:stop], weight, mask, None)
+        yield part, first - start, next_start - start
+
+
 class Rows:
     """Checked x, y and weights: each an array, or a list of sequences."""
 

@@ -63,6 +63,14 @@ def flag(name: str, value: object) -> bool:
     return bool(value)
 
 
+def text(name: str, value: object) -> str:
+    """Return value as a str that is not empty."""
+    if not isinstance(value, str) or not value:
+        message = f"{name}: got {value!r}, expected a name"
+        raise TypeError(message)
+    return value
+
+
 def choice(name: str, value: object, allowed: Sequence[object]) -> Any:
     """Return value if it is one of `allowed`."""
     if not any(type(value) is type(option) and value == option for option in allowed):
@@ -70,6 +78,12 @@ def choice(name: str, value: object, allowed: Sequence[object]) -> Any:
         message = f"{name}: got {value!r}, expected one of {options}"
         raise ValueError(message)
     return value
+
+
+def verbosity(value: object) -> Any:
+    """Return how much to print: "auto", 0, 1 or 2; False and True are 0 and 1."""
+    value = int(value) if isinstance(value, bool) else value
+    return choice("verbose", value, ("auto", 0, 1, 2))
 
 
 def seed(value: object) -> int | None:

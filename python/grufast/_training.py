@@ -37,7 +37,11 @@ class TrainedModel(callbacks.TrainedModel, Protocol):
     def writable_weights(self) -> dict[str, Array]: ...
 
     def _train_batch(
-        self, batch: Batch, rng: np.random.Generator, scores: Scores
+        self,
+        batch: Batch,
+        rng: np.random.Generator,
+        scores: Scores,
+        tbptt: tuple[int, int] | None,
     ) -> None: ...
 
 
@@ -126,6 +130,8 @@ class Training:
         The first epoch, and the one before which to end.
     seeds : Seeds
         Where random numbers come from.
+    tbptt : tuple of two int, optional
+        Steps of truncated back-propagation through time.
     facts : dict of str to str
         What a backup must agree on to be one of this training.
     """
@@ -141,6 +147,7 @@ class Training:
         first: int,
         epochs: int,
         seeds: Seeds,
+        tbptt: tuple[int, int] | None,
         facts: Mapping[str, str],
     ) -> None:
         given = list(given)
@@ -164,8 +171,10 @@ class Training:
         self._first = first
         self._seeds = seeds
         self._epochs = epochs
+        self._tbptt = tbptt
         self._facts = {
             **facts,
+            "tbptt": str(tbptt),
             "seed": str(seeds.seed),
             "callbacks": str([type(c).__name__ for c in self._stateful]),
         }
@@ -237,7 +246,7 @@ class Training:
         for batch in self._feed.of_epoch(self.epoch, self.batch):
             for hook in hooks.batch_begin:
                 hook(self.batch, logs)
-            model._train_batch(batch, self._rng, scores)
+            model._train_batch(batch, self._rng, scores, self._tbptt)
             self.batch += 1
             if hooks.batch_end:
                 logs = scores.logs()
@@ -375,7 +384,7 @@ def _set_position(rng: np.random.Generator, position: Mapping[str, Any]) -> None
 def with_progress(given: object, verbose: object) -> list[Callback]:
     """Return the callbacks, and the one that `verbose` asks for."""
     checked = checked_callbacks(given)
-    verbose = _checks.choice("verbose", verbose, ("auto", 0, 1, 2))
+    verbose = _checks.verbosity(verbose)
     if verbose == "auto":
         verbose = int(sys.stderr is not None and sys.stderr.isatty())
     if verbose == 1 and not any(isinstance(c, ProgressBar) for c in checked):

@@ -472,7 +472,7 @@ def approximation_figure(
     predicted: Line,
     errors: Floats,
     fit: Losses,
-    published: tuple[int, float],
+    published: float,
 ) -> Figure:
     """Draw a function, what was seen of it, what was predicted, and how far off.
 
@@ -486,8 +486,8 @@ def approximation_figure(
         Absolute errors of `predicted`.
     fit : Losses
         RMSE by epoch.
-    published : tuple of int and float
-        Epochs and validation RMSE to compare with.
+    published : float
+        Validation RMSE to compare with.
     """
     figure = new_figure(11.5, 7.2)
     figure.suptitle(title, x=0.012, ha="left", fontsize=13, color=INK, weight="bold")
@@ -526,21 +526,11 @@ def approximation_figure(
 
     axes = figure.add_subplot(grid[1, 0])
     axes.plot(predicted.times, errors, ".", color=MAIN, ms=3.2, alpha=0.7)
-    axes.axhline(published[1], color=SECOND, lw=1.2, ls=(0, (3, 1.5)))
     axes.set_yscale("log")
+    _rule(axes, published)
     axes.set_ylim(max(float(np.percentile(errors, 1)), 1e-7))
     plain_axes(axes, "Absolute error at validation points", "", "x")
     _plain_log_ticks(axes)
-    axes.annotate(
-        f"published RMSE {published[1]}",
-        (1, published[1]),
-        xycoords=("axes fraction", "data"),
-        xytext=(0, 4),
-        textcoords="offset points",
-        ha="right",
-        fontsize=8.5,
-        color=SECOND,
-    )
 
     axes = figure.add_subplot(grid[1, 1])
     loss_panel(
@@ -551,15 +541,20 @@ def approximation_figure(
         title="RMSE by epoch",
         ylabel="",
     )
-    axes.axhline(published[1], color=SECOND, lw=1.2, ls=(0, (3, 1.5)), zorder=1)
+    _rule(axes, published)
+    return figure
+
+
+def _rule(axes: Axes, published: float) -> None:
+    """Draw a line at the published RMSE."""
+    axes.axhline(published, color=SECOND, lw=1.2, ls=(0, (3, 1.5)), zorder=1)
     axes.annotate(
-        f"published: {published[1]}",
-        (0, published[1]),
+        f"published RMSE {published:.4f}",
+        (1, published),
         xycoords=("axes fraction", "data"),
-        xytext=(4, -4),
+        xytext=(0, 4),
         textcoords="offset points",
-        va="top",
+        ha="right",
         fontsize=8.5,
         color=SECOND,
     )
-    return figure

@@ -173,7 +173,7 @@ class RandomNormal(Initializer):
         return rng.normal(self.mean, self.stddev, shape)
 
 
-class TruncatedNormal(Initializer):
+class TruncatedNormal(RandomNormal):
     """Normal, with numbers beyond two standard deviations from the mean drawn again.
 
     Parameters
@@ -189,10 +189,6 @@ class TruncatedNormal(Initializer):
     >>> bool(np.abs(draw((100, 100), np.random.default_rng(0))).max() <= 1)
     True
     """
-
-    def __init__(self, mean: float = 0.0, stddev: float = 0.05) -> None:
-        self.mean = _checks.finite("mean", mean)
-        self.stddev = _checks.real("stddev", stddev)
 
     def __call__(self, shape: Dims, rng: Generator, fan: int | None = None) -> Array:
         """Return float64 numbers of a shape; see `Initializer`."""

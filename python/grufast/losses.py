@@ -312,7 +312,23 @@ class LogCosh(_TermLoss):
         return np.tanh(parts)
 
 
-class MeanAbsolutePercentageError(_TermLoss):
+class _Percentage(_TermLoss):
+    """Terms 100 abs((y_pred - y_true) / y_true), truths being at least 1e-7."""
+
+    def _parts(self, y_true: Array, y_pred: Array) -> Any:
+        scale = np.maximum(np.abs(y_true), y_true.dtype.type(_EPSILON))
+        return np.subtract(y_pred, y_true, order="C"), scale
+
+    def _terms(self, parts: Any) -> Any:
+        error, scale = parts
+        return np.abs(error) * (100 / scale)
+
+    def _slopes(self, parts: Any) -> Any:
+        error, scale = parts
+        return np.sign(error) * (100 / scale)
+
+
+class MeanAbsolutePercentageError(_Percentage):
     """The mean of 100 abs((y_pred - y_true) / y_true), in percent.
 
     A truth nearer to 0 than 1e-7 counts as 1e-7, as in Keras.
@@ -324,17 +340,6 @@ class MeanAbsolutePercentageError(_TermLoss):
     >>> gf.losses.mape(np.array([[4.0], [2.0]]), np.array([[3.0], [3.0]]))
     37.5
     """
-
-    def _parts(self, y_true: Array, y_pred: Array) -> Any:
-        return _relative(y_true, y_pred)
-
-    def _terms(self, parts: Any) -> Any:
-        error, scale = parts
-        return np.abs(error) * (100 / scale)
-
-    def _slopes(self, parts: Any) -> Any:
-        error, scale = parts
-        return np.sign(error) * (100 / scale)
 
 
 class RelativeError(_TermLoss):
@@ -465,11 +470,11 @@ class MaxAbsoluteDeviation(_TermLoss):
         return gradient.astype(slopes.dtype, order="C")
 
 
-class MaxAbsolutePercentageError(MaxAbsoluteDeviation):
-    """The largest abs((y_pred - y_true) / y_true) of a batch, as a fraction.
+class MaxAbsolutePercentageError(_Percentage, MaxAbsoluteDeviation):
+    """The largest 100 abs((y_pred - y_true) / y_true) of a batch, in percent.
 
-    DEGANN's, which does not multiply by 100. A truth nearer to 0 than 1e-7 counts as
-    1e-7.
+    That of DEGANN 1.1.5, whose docstring leaves the 100 out. A truth nearer to 0 than
+    1e-7 counts as 1e-7.
 
     Examples
     --------
@@ -477,25 +482,8 @@ class MaxAbsolutePercentageError(MaxAbsoluteDeviation):
     >>> import numpy as np
     >>> y_true, y_pred = np.array([[4.0], [2.0]]), np.array([[3.0], [3.0]])
     >>> gf.losses.max_absolute_percentage_error(y_true, y_pred)
-    0.5
+    50.0
     """
-
-    def _parts(self, y_true: Array, y_pred: Array) -> Any:
-        return _relative(y_true, y_pred)
-
-    def _terms(self, parts: Any) -> Any:
-        error, scale = parts
-        return np.abs(error) / scale
-
-    def _slopes(self, parts: Any) -> Any:
-        error, scale = parts
-        return np.sign(error) / scale
-
-
-def _relative(y_true: Array, y_pred: Array) -> tuple[Array, Array]:
-    """Return the error and what it is relative to, at least 1e-7."""
-    scale = np.maximum(np.abs(y_true), y_true.dtype.type(_EPSILON))
-    return np.subtract(y_pred, y_true, order="C"), scale
 
 
 class BinaryCrossentropy(_TermLoss):

@@ -80,11 +80,7 @@ class Metric(Configured, ABC):
     """
 
     def __init__(self, name: str) -> None:
-        given: object = name
-        if not isinstance(given, str) or not given:
-            message = f"name: got {name!r}, expected a name"
-            raise TypeError(message)
-        self.name = name
+        self.name = _checks.text("name", name)
         self.reset_state()
 
     @abstractmethod

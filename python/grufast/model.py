@@ -19,6 +19,7 @@ from grufast._batches import (
     StreamFeed,
     is_sequences,
     is_stream,
+    windows,
 )
 from grufast._checks import Array, Shape
 from grufast._config import describe, rebuild
@@ -31,9 +32,9 @@ from grufast._training import (
     with_progress,
 )
 from grufast.callbacks import Callback, CallbackList, History, Logs
-from grufast.layers import PARTS, Context, Layer
+from grufast.layers import PARTS, Context, Input, Layer
 from grufast.layers.base import context_of
-from grufast.layers.recurrent import RecurrentLayer, Run
+from grufast.layers.recurrent import Kept, RecurrentLayer, Run
 from grufast.losses import LOSSES, Loss
 from grufast.losses import get as get_loss
 from grufast.metrics import METRICS, Metric, MetricLike
@@ -44,7 +45,7 @@ from grufast.optimizers import get as get_optimizer
 
 __all__ = ["Sequential", "load"]
 
-Verbose = Literal["auto", 0, 1, 2]
+Verbose = Literal["auto", 0, 1, 2] | bool
 Data = Array | list[Array] | Iterable[Any]
 """An array (N, ...), a list of N sequences (T_i, ...), or an iterable of batches."""
 
@@ -54,8 +55,8 @@ class Sequential:
 
     Parameters
     ----------
-    layers : list of Layer
-        All of one dtype; each may stand in one model only.
+    layers : iterable of Layer, optional
+        All of one dtype; each may stand in one model only. An `Input` may come first.
     seed : int, optional
         Of the first weights of layers without a seed of their own: same seed, same
         bits.
@@ -63,7 +64,7 @@ class Sequential:
     Attributes
     ----------
     layers : list of Layer
-        As given.
+        As given; `add` and `pop` change it.
     metadata : dict
         What `save` put beside the model; of the caller's making.
     stop_training : bool
@@ -83,8 +84,11 @@ class Sequential:
     (20, 1)
     """
 
-    def __init__(self, layers: Iterable[Layer], *, seed: int | None = None) -> None:
-        self.layers = list(layers)
+    def __init__(
+        self, layers: Iterable[Layer | Input] = (), *, seed: int | None = None
+    ) -> None:
+        self.layers: list[Layer] = []
+        self.dtype: _checks.DType = "float32"
         self.seed = _checks.seed(seed)
         self.metadata: dict[str, Any] = {}
         self.stop_training = False
@@ -92,33 +96,111 @@ class Sequential:
         self.loss: Loss | None = None
         self.metrics: dict[str, Metric] = {}
         self._input_shape: Shape | None = None
-        if not self.layers:
-            message = "layers: expected at least one layer"
-            raise ValueError(message)
-        given: list[object] = [*self.layers]
-        for index, layer in enumerate(given):
-            if not isinstance(layer, Layer):
-                message = f"layers[{index}]: got {layer!r}, expected a Layer"
-                raise TypeError(message)
-            if isinstance(layer, RecurrentLayer) and layer.return_state:
-                message = f"layers[{index}]: a model cannot pass on a return_state"
-                raise ValueError(message)
-            if index and layer.vocabulary is not None:
-                message = f"layers[{index}]: {layer!r} takes integers: it must be first"
-                raise ValueError(message)
-        if len({id(layer) for layer in self.layers}) < len(self.layers):
-            message = "layers: each layer may stand in the list once"
-            raise ValueError(message)
-        dtypes = {layer.dtype for layer in self.layers if layer.dtype}
-        if len(dtypes) > 1:
-            message = f"layers: expected one dtype, got {sorted(dtypes)}"
-            raise ValueError(message)
-        self.dtype: _checks.DType = dtypes.pop() if dtypes else "float32"
-        self._pieces = _pieces(self.layers)
+        self._declared: Shape | None = None
+        self._changes = 0
+        self._pieces: list[Layer | Run] = []
+        for layer in layers:
+            self.add(layer)
 
     def __repr__(self) -> str:
         """Return the layers."""
         return f"Sequential({self.layers!r})"
+
+    # Layers
+
+    def add(self, layer: Layer | Input) -> None:
+        """Put a layer behind the others.
+
+        Where the shape of the input is known, from an `Input`, from the first layer's
+        ``input_shape`` or because the model is built, the layer gets its weights here.
+
+        Examples
+        --------
+        >>> import grufast as gf
+        >>> model = gf.Sequential(seed=0)
+        >>> model.add(gf.layers.GRU(8, input_shape=(10, 3)))
+        >>> model.add(gf.layers.Dense(2, "softmax"))
+        >>> model.pop()
+        Dense(2, activation='softmax')
+        >>> model.layers
+        [GRU(8)]
+        """
+        if isinstance(layer, Input):
+            if self.layers or self._declared:
+                message = f"layers[{len(self.layers)}]: an Input stands before layers"
+                raise ValueError(message)
+            self._declared = (None, *layer.shape)
+            return
+        dtype = self._dtype_with(layer)
+        if not self.layers and layer.input_shape is not None:
+            self._declared = (None, *layer.input_shape)
+        shape = self._input_shape or self._declared
+        self._change([*self.layers, layer], dtype)
+        if shape:
+            try:
+                self.build(shape)
+            except ValueError:
+                self.pop()
+                raise
+
+    def pop(self) -> Layer:
+        """Take the last layer away, and return it."""
+        *others, layer = self._some_layers()
+        dtypes = {other.dtype for other in others if other.dtype}
+        self._change(others, dtypes.pop() if dtypes else "float32")
+        if not others:
+            self._input_shape = None
+        return layer
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
+        """Return the first layer of a name, or the one of an index."""
+        if index is not None:
+            index = _checks.integer("index", index, 0)
+            if name is None and index < len(self.layers):
+                return self.layers[index]
+        for layer in self.layers if index is None and name is not None else ():
+            if layer.name == name:
+                return layer
+        message = (
+            f"got name {name!r} and index {index}, expected one of "
+            f"{[layer.name for layer in self.layers]} or an index below "
+            f"{len(self.layers)}"
+        )
+        raise ValueError(message)
+
+    def _dtype_with(self, layer: object) -> _checks.DType:
+        """Return the dtype of the model with one more layer, if that fits."""
+        index = len(self.layers)
+        if not isinstance(layer, Layer):
+            message = f"layers[{index}]: got {layer!r}, expected a Layer"
+            raise TypeError(message)
+        if isinstance(layer, RecurrentLayer) and layer.return_state:
+            message = f"layers[{index}]: a model cannot pass on a return_state"
+            raise ValueError(message)
+        if index and layer.vocabulary is not None:
+            message = f"layers[{index}]: {layer!r} takes integers: it must be first"
+            raise ValueError(message)
+        if any(layer is other for other in self.layers):
+            message = "layers: each layer may stand in the list once"
+            raise ValueError(message)
+        dtypes = {own.dtype for own in (*self.layers, layer) if own.dtype}
+        if len(dtypes) > 1:
+            message = f"layers: expected one dtype, got {sorted(dtypes)}"
+            raise ValueError(message)
+        return dtypes.pop() if dtypes else "float32"
+
+    def _change(self, layers: list[Layer], dtype: _checks.DType) -> None:
+        # Contexts of other layers are never of this version again.
+        version = self._version
+        self.layers, self.dtype = layers, dtype
+        self._changes = 1 + version - sum(layer._version for layer in layers)
+        self._pieces = _pieces(layers) if layers else []
+
+    def _some_layers(self) -> list[Layer]:
+        if not self.layers:
+            message = "layers: expected at least one layer"
+            raise ValueError(message)
+        return self.layers
 
     # Weights
 
@@ -192,15 +274,21 @@ class Sequential:
         """
         if self._input_shape is None:
             raise ValueError(_NOT_BUILT)
-        rule = "-" * 55
-        print_fn(f"{'layer':<20} {'output shape':<20} {'parameters':>13}")
-        print_fn(rule)
         _, *shapes = self._shapes(self._input_shape)
+        rows = [("layer", "output shape", "parameters")]
         for index, (layer, shape) in enumerate(zip(self.layers, shapes, strict=True)):
-            name, count = type(layer).__name__, layer.count_params()
-            print_fn(f"{index:<2} {name:<17} {shape!s:<20} {count:>13,}")
-        print_fn(rule)
-        print_fn(f"{'total':<20} {'':<20} {self.count_params():>13,}")
+            kind = type(layer).__name__
+            name = kind if layer.name is None else f"{layer.name} ({kind})"
+            count = f"{layer.count_params():,}"
+            rows.append((f"{index:<2} {name}", str(shape), count))
+        rows.append(("total", "", f"{self.count_params():,}"))
+        columns = zip(*rows, strict=True)
+        first, second, last = (max(map(len, column)) for column in columns)
+        first, second, last = max(first, 20), max(second, 20), max(last, 13)
+        lines = [f"{a:<{first}} {b:<{second}} {c:>{last}}" for a, b, c in rows]
+        rule = "-" * (first + second + last + 2)
+        for line in (lines[0], rule, *lines[1:-1], rule, lines[-1]):
+            print_fn(line)
 
     # Use
 
@@ -210,7 +298,7 @@ class Sequential:
         Parameters
         ----------
         x : ndarray (N, ...)
-            Inputs of the model's dtype; integers if it begins with an `Embedding`.
+            Inputs, as in `fit`; integers if the model begins with an `Embedding`.
         mask : ndarray of bool (N, T), optional
             False where a step of x is padding.
         """
@@ -276,6 +364,7 @@ class Sequential:
         x: Data,
         *,
         batch_size: int | None = None,
+        verbose: Verbose = "auto",
         steps: int | None = None,
         callbacks: Sequence[Callback] | None = None,
     ) -> Any:
@@ -288,6 +377,8 @@ class Sequential:
             the rest is passed over.
         batch_size : int, optional
             Rows at a time, which bounds memory; the result is the same for any.
+        verbose : {"auto", 0, 1, 2} or bool
+            As in Keras, and of no effect: nothing is printed.
         steps : int, optional
             How many batches to take from an iterable.
         callbacks : list of Callback, optional
@@ -309,6 +400,7 @@ class Sequential:
         >>> bool((model.predict(iter([x[:10], x[10:]])) == y).all())
         True
         """
+        _checks.verbosity(verbose)
         steps = _at_least_one("steps", steps)
         hooks = self._hooks(callbacks)
         hooks("on_predict_begin", {})
@@ -332,6 +424,7 @@ class Sequential:
         y: Array | list[Array] | None = None,
         *,
         batch_size: int | None = None,
+        verbose: Verbose = "auto",
         sample_weight: Array | list[Array] | None = None,
         steps: int | None = None,
         callbacks: Sequence[Callback] | None = None,
@@ -344,6 +437,8 @@ class Sequential:
         x, y, sample_weight, batch_size
             As in `fit`. Rows of arrays are scored all at once: the result is the same
             for any `batch_size`. The loss of others is the mean over the batches.
+        verbose : {"auto", 0, 1, 2} or bool
+            As in Keras, and of no effect: nothing is printed.
         steps : int, optional
             How many batches to take from an iterable.
         callbacks : list of Callback, optional
@@ -368,6 +463,7 @@ class Sequential:
         ['loss', 'mae']
         """
         self._compiled()
+        _checks.verbosity(verbose)
         steps = _at_least_one("steps", steps)
         data: Rows | Feed
         if y is None and is_stream(x):
@@ -439,6 +535,7 @@ class Sequential:
         validation_steps: int | None = None,
         validation_batch_size: int | None = None,
         validation_freq: int | Iterable[int] = 1,
+        tbptt: int | tuple[int, int] | None = None,
         seed: int | None = None,
     ) -> History:
         """Train on rows of x and y.
@@ -458,7 +555,7 @@ class Sequential:
             Rows in an update; 32 by default.
         epochs : int
             Number of the epoch to end with: passes over the rows, less `initial_epoch`.
-        verbose : {"auto", 0, 1, 2}
+        verbose : {"auto", 0, 1, 2} or bool
             Silent, a progress bar on stderr, or a line an epoch on stdout; "auto" is
             the bar if stderr is a terminal, else silent.
         callbacks : list of Callback, optional
@@ -488,6 +585,11 @@ class Sequential:
             Rows at a time in validations; the size of a training batch for lists.
         validation_freq : int or iterable of int
             Validate after every so many epochs, or after those, counted from 1.
+        tbptt : tuple (k1, k2) of int, or int, optional
+            Truncated back-propagation through time, for long sequences: every k1 steps
+            of a batch the weights are updated, by the mean loss of these steps, with
+            gradients that go back over the last k2 steps, k2 >= k1. States are carried
+            on; one number k is (k, k). See the notes.
         seed : int, optional
             Of shuffling and dropout, by epoch. Same seed and same first weights, same
             bits.
@@ -517,8 +619,35 @@ class Sequential:
         `on_train_end` first: `EarlyStopping` restores the best weights then, too.
         `grufast.callbacks.BackupAndRestore` lets a killed training go on.
 
+        `tbptt` is BPTT(k2; k1) of Williams and Peng (1990, Neural Computation 2(4)).
+        The steps 0 to T - 1 of a batch are cut into pieces of k1 steps, the last one
+        maybe shorter. For each an update runs the piece and the k2 - k1 steps before it
+        (as many as there are), from the states that the update before had there. The
+        loss is that of the piece alone, so that each step counts once; its gradient
+        goes back to the first step run and no further. Dropout draws anew for every
+        update. Callbacks see a batch as one, with all its updates, and the reported
+        loss is its mean over all steps. Recurrent layers must run in one direction with
+        ``return_sequences=True``, and no layer may join steps, such as `Flatten` (or
+        `GRUD`, with its last observations). ``tbptt=T`` is training without it, to the
+        bit.
+
         Examples
         --------
+        One series of 2,000 steps, predicted a step ahead; 40 updates an epoch:
+
+        >>> import grufast as gf
+        >>> import numpy as np
+        >>> series = np.sin(np.arange(2001, dtype=np.float32) / 5)[None, :, None]
+        >>> gru = gf.layers.GRU(8, return_sequences=True)
+        >>> model = gf.Sequential([gru, gf.layers.Dense(1)], seed=0)
+        >>> model.compile(gf.optimizers.Adam(1e-2))
+        >>> x, y = series[:, :-1], series[:, 1:]
+        >>> history = model.fit(x, y, epochs=5, tbptt=50, seed=0)
+        >>> model.optimizer.iterations
+        200
+        >>> history.history["loss"][-1] < 0.1 * history.history["loss"][0]
+        True
+
         Batches from a generator:
 
         >>> import grufast as gf
@@ -542,6 +671,7 @@ class Sequential:
         split = _checks.real("validation_split", validation_split, 0, 1)
         shuffle = _checks.flag("shuffle", shuffle)
         callbacks = with_progress(callbacks, verbose)
+        pieces = self._checked_tbptt(tbptt)
         validates_in = _validation_epochs(validation_freq)
         seeds = Seeds(_checks.seed(seed))
         validation: Rows | None = None
@@ -576,6 +706,7 @@ class Sequential:
             first=first,
             epochs=epochs,
             seeds=seeds,
+            tbptt=pieces,
             facts={
                 **self._facts(),
                 "data": str(feed),
@@ -623,27 +754,96 @@ class Sequential:
         return self._results(scores.logs(), return_dict)
 
     def _train_batch(
-        self, batch: Batch, rng: np.random.Generator | None, scores: Scores
+        self,
+        batch: Batch,
+        rng: np.random.Generator | None,
+        scores: Scores,
+        tbptt: tuple[int, int] | None = None,
     ) -> None:
+        assert batch.y is not None
+        if tbptt is None:
+            value, y_pred, mask, _ = self._update(batch, rng)
+        else:
+            value, y_pred, mask = self._update_by_windows(batch, rng, *tbptt)
+        own = losses.masked_weights(mask, scaled=False)
+        scores.add(value, batch.y, y_pred, own)
+
+    def _update_by_windows(
+        self, batch: Batch, rng: np.random.Generator | None, k1: int, k2: int
+    ) -> tuple[float, Array, Array | None]:
+        """Update the weights for every k1 steps; return loss, output and its mask."""
+        values: list[float] = []
+        counts: list[int] = []
+        outputs: list[Array] = []
+        masks: list[Array] = []
+        states = None
+        for part, old, ahead in windows(batch, k1, k2):
+            value, y_pred, mask, states = self._update(part, rng, old, states, ahead)
+            values.append(value)
+            outputs.append(y_pred)
+            count = math.prod(y_pred.shape[:2])
+            if mask is not None:
+                masks.append(mask)
+                count = int(mask.sum())
+            counts.append(count)
+        # Each value is a mean over so many steps.
+        weights = counts if any(counts) else [1] * len(counts)
+        shares = np.divide(weights, sum(weights))
+        mask = np.concatenate(masks, axis=1) if masks else None
+        return float(shares @ values), np.concatenate(outputs, axis=1), mask
+
+    def _update(
+        self,
+        batch: Batch,
+        rng: np.random.Generator | None,
+        old: int = 0,
+        states: list[Any] | None = None,
+        ahead: int | None = None,
+    ) -> tuple[float, Array, Array | None, list[Any]]:
+        """Update the weights once; return loss, output, its mask and states.
+
+        The first `old` steps have no part in the loss, and none in what is returned;
+        `states` and `ahead` are those of `_train`.
+        """
         optimizer, loss = self._compiled()
-        y_pred, saved = self._train(batch.x, rng, batch.mask)
-        y, mask = batch.y, saved.mask
-        assert y is not None
+        y_pred, saved = self._train(batch.x, rng, batch.mask, states, ahead)
+        mask = saved.mask
+        if old:
+            y_pred = y_pred[:, old:].copy()
+            mask = None if mask is None else mask[:, old:]
+        assert batch.y is not None
         weight = losses.masked_weights(mask, batch.weight)
-        value, dy = loss.value_and_gradient(*_given(y, y_pred, weight))
+        value, dy = loss.value_and_gradient(*_given(batch.y, y_pred, weight))
         dy = _checks.like("loss.gradient", dy, self.dtype, y_pred.shape)
+        if old:
+            none = np.zeros((len(dy), old, *dy.shape[2:]), dy.dtype)
+            dy = np.concatenate([none, dy], axis=1)
         all_grads = self._gradients(dy, saved, whole=False)[1]
         for layer, grads in all_grads:
             value += layer.penalize(grads)
         optimizer.update_all(pair for pair in reversed(all_grads) if pair[1])
-        scores.add(value, y, y_pred, losses.masked_weights(mask, scaled=False))
+        return value, y_pred, mask, saved.carried
 
     def _train(
-        self, x: Array, rng: np.random.Generator | None, mask: Array | None = None
+        self,
+        x: Array,
+        rng: np.random.Generator | None,
+        mask: Array | None = None,
+        states: list[Any] | None = None,
+        ahead: int | None = None,
     ) -> tuple[Array, _Saved]:
-        kept = []
-        for piece in self._pieces:
-            y, own = piece._train(x, rng, mask)
+        """Return the output, and what `_gradients` needs.
+
+        `states` are those to start with, `ahead` is after how many steps (all without
+        it) states are `carried`.
+        """
+        kept: list[Any] = []
+        for index, piece in enumerate(self._pieces):
+            if isinstance(piece, Run):
+                first = states and states[index]
+                y, own = piece._train(x, rng, mask, first, ahead)
+            else:
+                y, own = piece._train(x, rng, mask)
             kept.append(own)
             x, mask = y, _mask_behind(piece, x, mask)
         return x, _Saved(kept, mask)
@@ -740,6 +940,41 @@ class Sequential:
         }
         saving.write(path, description, self.weights, state)
 
+    def save_weights(self, path: str | os.PathLike[str]) -> None:
+        """Do what `save` does; `load_weights` reads the weights alone."""
+        self.save(path)
+
+    def load_weights(self, path: str | os.PathLike[str]) -> None:
+        """Take the weights from the file of a model with the same layers.
+
+        Parameters
+        ----------
+        path : str or path
+            Of what `save` or `grufast.callbacks.ModelCheckpoint` wrote.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            As from `load`, and if the weights differ in names, shapes or dtypes.
+
+        Examples
+        --------
+        >>> import grufast as gf
+        >>> import tempfile
+        >>> models = [gf.Sequential([gf.layers.GRU(4)], seed=n) for n in (0, 1)]
+        >>> models[0].build((None, None, 3))
+        >>> with tempfile.TemporaryDirectory() as directory:
+        ...     models[0].save_weights(f"{directory}/m.safetensors")
+        ...     models[1].load_weights(f"{directory}/m.safetensors")
+        >>> name = "layers.0.weight_ih"
+        >>> bool((models[0].weights[name] == models[1].weights[name]).all())
+        True
+        """
+        other = load(path)
+        if not self.built and other._input_shape:
+            self.build(other._input_shape)
+        self.set_weights(other.weights)
+
     def _training_description(self) -> dict[str, Any] | None:
         metrics = [describe_metric(metric) for metric in self.metrics.values()]
         if (
@@ -794,7 +1029,7 @@ class Sequential:
 
     @property
     def _version(self) -> int:
-        return sum(layer._version for layer in self.layers)
+        return self._changes + sum(layer._version for layer in self.layers)
 
     def _compiled(self) -> tuple[Optimizer, Loss]:
         if self.optimizer is None or self.loss is None:
@@ -825,7 +1060,7 @@ class Sequential:
     def _shapes(self, shape: Shape) -> list[Shape]:
         """Return the shapes of the input and of every layer's output."""
         shapes = [shape]
-        for index, layer in enumerate(self.layers):
+        for index, layer in enumerate(self._some_layers()):
             try:
                 shapes.append(layer.output_shape(shapes[-1]))
             except ValueError as error:
@@ -852,7 +1087,7 @@ class Sequential:
 
     def _checked_values(self, x: object) -> Array:
         """Check all of x but its shape."""
-        vocabulary = self.layers[0].vocabulary
+        vocabulary = self._some_layers()[0].vocabulary
         if vocabulary is None:
             return _checks.array("x", x, self.dtype, "N ...")
         return _checks.integers("x", x, "N ...", vocabulary)
@@ -924,6 +1159,31 @@ class Sequential:
     def _has_steps(self, features: Shape) -> bool:
         """Return whether the output has a step for each step of a sequence."""
         return self._shapes((None, None, *features))[-1][1:2] == (None,)
+
+    def _checked_tbptt(self, value: object) -> tuple[int, int] | None:
+        """Return (k1, k2), if the layers can run pieces of sequences."""
+        if value is None:
+            return None
+        pair = value if isinstance(value, tuple | list) else (value, value)
+        if len(pair) != 2:
+            message = f"tbptt: got {value!r}, expected (k1, k2)"
+            raise ValueError(message)
+        k1, k2 = (_checks.integer("tbptt", k, 1) for k in pair)
+        if k2 < k1:
+            message = f"tbptt: got {value!r}, expected (k1, k2) with k2 >= k1"
+            raise ValueError(message)
+        for index, layer in enumerate(self.layers):
+            if not layer.stepwise:
+                message = (
+                    f"tbptt: layers[{index}] ({type(layer).__name__}) cannot run a "
+                    "sequence in pieces; expected recurrent layers in one direction "
+                    "with return_sequences=True, and no others that join steps"
+                )
+                raise ValueError(message)
+        if not any(isinstance(layer, RecurrentLayer) for layer in self.layers):
+            message = "tbptt: expected a recurrent layer in the model, got none"
+            raise ValueError(message)
+        return k1, k2
 
     def _target(self, y: object, shape: Shape) -> Array:
         # Only the time steps of lists are open, and their sequences come one by one.
@@ -1178,6 +1438,11 @@ class _Saved(NamedTuple):
     kept: list[Any]
     mask: Array | None
 
+    @property
+    def carried(self) -> list[Any]:
+        """The states to go on from, for every piece."""
+        return [own.carried if isinstance(own, Kept) else None for own in self.kept]
+
 
 def _mask_behind(piece: Layer | Run, x: Array, mask: Array | None) -> Array | None:
     """Return the mask of a piece's output."""
@@ -1232,6 +1497,8 @@ def load(path: str | os.PathLike[str]) -> Sequential:
     try:
         file = saving.ModelFile(path)
         layers = [rebuild(entry, PARTS) for entry in file.description["layers"]]
+        for layer in layers:
+            layer.input_shape = None  # no weights before the file's sizes are checked
         model = Sequential(layers)
         model._restore(file)
     except KeyError as error:

@@ -25,6 +25,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from grufast import _checks, _core
+from grufast import schedules as schedules  # noqa: PLC0414 (Keras has it here)
 from grufast._checks import Array
 from grufast._config import Configured
 from grufast._sparse import SparseRows

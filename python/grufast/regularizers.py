@@ -105,6 +105,9 @@ class L2(L1L2):
         super().__init__(l2=l2)
 
 
+l1, l2, l1_l2 = L1, L2, L1L2
+"""The same, as Keras also writes them."""
+
 REGULARIZERS: dict[str, type[Regularizer]] = {
     regularizer.__name__: regularizer for regularizer in (L1, L1L2, L2)
 }

@@ -56,7 +56,29 @@ class Schedule(Configured):
         """Return the learning rate of the update that `step` updates came before."""
 
 
-class ExponentialDecay(Schedule):
+class _Decay(Schedule):
+    """A fall by a rate in so many steps."""
+
+    def __init__(
+        self,
+        initial_learning_rate: float,
+        decay_steps: int,
+        decay_rate: float,
+        staircase: bool = False,
+    ) -> None:
+        self.initial_learning_rate = _initial(initial_learning_rate)
+        self.decay_steps = _checks.integer("decay_steps", decay_steps, 1)
+        self.decay_rate = _checks.real("decay_rate", decay_rate)
+        self.staircase = _checks.flag("staircase", staircase)
+
+    def _elapsed(self, step: int) -> float:
+        """Return the steps in units of `decay_steps`."""
+        step = _checks.integer("step", step, 0)
+        steps = self.decay_steps
+        return step // steps if self.staircase else step / steps
+
+
+class ExponentialDecay(_Decay):
     """``initial_learning_rate * decay_rate ** (step / decay_steps)``.
 
     Parameters
@@ -77,28 +99,16 @@ class ExponentialDecay(Schedule):
     0.25
     """
 
-    def __init__(
-        self,
-        initial_learning_rate: float,
-        decay_steps: int,
-        decay_rate: float,
-        staircase: bool = False,
-    ) -> None:
-        self.initial_learning_rate = _initial(initial_learning_rate)
-        self.decay_steps = _checks.integer("decay_steps", decay_steps, 1)
-        self.decay_rate = _checks.real("decay_rate", decay_rate)
-        self.staircase = _checks.flag("staircase", staircase)
-
     def __call__(self, step: int) -> float:
         """Return the learning rate after `step` updates."""
-        elapsed = _elapsed(step, self.decay_steps, self.staircase)
+        elapsed = self._elapsed(step)
         try:
             return self.initial_learning_rate * float(self.decay_rate**elapsed)
         except OverflowError:
             return math.inf
 
 
-class InverseTimeDecay(Schedule):
+class InverseTimeDecay(_Decay):
     """``initial_learning_rate / (1 + decay_rate * step / decay_steps)``.
 
     Parameters
@@ -119,22 +129,9 @@ class InverseTimeDecay(Schedule):
     0.25
     """
 
-    def __init__(
-        self,
-        initial_learning_rate: float,
-        decay_steps: int,
-        decay_rate: float,
-        staircase: bool = False,
-    ) -> None:
-        self.initial_learning_rate = _initial(initial_learning_rate)
-        self.decay_steps = _checks.integer("decay_steps", decay_steps, 1)
-        self.decay_rate = _checks.real("decay_rate", decay_rate)
-        self.staircase = _checks.flag("staircase", staircase)
-
     def __call__(self, step: int) -> float:
         """Return the learning rate after `step` updates."""
-        elapsed = _elapsed(step, self.decay_steps, self.staircase)
-        return self.initial_learning_rate / (1 + self.decay_rate * elapsed)
+        return self.initial_learning_rate / (1 + self.decay_rate * self._elapsed(step))
 
 
 class PolynomialDecay(Schedule):
@@ -314,11 +311,6 @@ SCHEDULES: dict[str, type[Schedule]] = {
 
 def _initial(value: float) -> float:
     return _checks.real("initial_learning_rate", value)
-
-
-def _elapsed(step: int, decay_steps: int, staircase: bool) -> float:
-    step = _checks.integer("step", step, 0)
-    return step // decay_steps if staircase else step / decay_steps
 
 
 def _listed(name: str, value: object) -> Sequence[float]:

@@ -49,7 +49,6 @@ class IModel:
     activation_func : str or list of str
         Of all layers; or of each hidden layer, with the last in the list for the output
         layer too. In a "GRUNet" one name, for the candidate; its output is linear.
-        "gelu" is the form with tanh, within 5e-4 of DEGANN's.
     weight_init, bias_init : callable, optional
         From a shape to first weights and biases, such as Keras's initializers; uniform
         in [-1, 1) if not given. Recurrent weights are orthogonal in any case.

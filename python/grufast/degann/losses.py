@@ -28,10 +28,7 @@ _LOSSES = (
 
 
 def get_all_loss_functions() -> dict[str, type[Loss]]:
-    """Return the losses that `IModel.compile` knows, by name.
-
-    "MaxAbsolutePercentageError" is a fraction here; DEGANN 1.1.5 has it in percent.
-    """
+    """Return the losses that `IModel.compile` knows, by name."""
     return {name: LOSSES[name] for name in _LOSSES}
 
 

@@ -1,12 +1,13 @@
 """Layers: explicit forward and backward over one array, and weights in a dict."""
 
 from grufast.initializers import INITIALIZERS
-from grufast.layers.base import Context, Layer, WeightedLayer
+from grufast.layers.base import Context, Input, Layer, WeightedLayer
 from grufast.layers.basic import (
     Activation,
     Dense,
     Dropout,
     Embedding,
+    GaussianNoise,
     LayerNormalization,
     Softmax,
 )
@@ -45,8 +46,10 @@ __all__ = [
     "Dropout",
     "Embedding",
     "Flatten",
+    "GaussianNoise",
     "GlobalAveragePooling1D",
     "GlobalMaxPooling1D",
+    "Input",
     "JordanRNN",
     "Layer",
     "LayerNormalization",
@@ -73,6 +76,7 @@ LAYERS: dict[str, type[Layer]] = {
         Dropout,
         Embedding,
         Flatten,
+        GaussianNoise,
         GlobalAveragePooling1D,
         GlobalMaxPooling1D,
         JordanRNN,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Protocol, get_args
+from typing import Any, ClassVar, Literal, Protocol, TypedDict, Unpack, get_args
 
 import numpy as np
 
@@ -31,11 +31,21 @@ ActivationName = Literal[
 ]
 """Functions of a number; `grufast.layers.Activation` has their formulas."""
 
+AnyActivation = ActivationName | Literal["silu", "softmax"] | None
+"""Those, with Keras's other names for two, and what acts along a dimension."""
+
 FirstWeights = str | initializers.Initializer
 """How to draw one weight: an initializer or its name."""
 
 Penalty = str | regularizers.Regularizer | None
 """A regularizer, its name, or none."""
+
+
+class Common(TypedDict, total=False):
+    """What all layers can be given; see `Layer`."""
+
+    name: str | None
+    input_shape: Shape | None
 
 
 class Versioned(Protocol):
@@ -90,6 +100,20 @@ class Layer(Configured, ABC):
 
     A subclass brings `output_shape`, `_infer`, `_train` and `_gradients`, which trust
     their arguments: the public methods here and `grufast.Sequential` check them.
+
+    Parameters
+    ----------
+    name : str, optional
+        For `Sequential.summary` and `Sequential.get_layer`; weights and files go by the
+        layer's place in the model.
+    input_shape : tuple of int or None, optional
+        Of a model's first layer: what `grufast.layers.Input` says.
+
+    Examples
+    --------
+    >>> import grufast as gf
+    >>> gf.layers.Flatten(name="rows")
+    Flatten(name='rows')
     """
 
     dims = "..."
@@ -104,9 +128,32 @@ class Layer(Configured, ABC):
     supports_masking = False
     """Whether the output has the steps of the input, so that its mask holds."""
 
+    stepwise = False
+    """Whether a sequence can come in pieces: the output at a step is that of the input
+    at this step, except for states, which can be carried on."""
+
     seed: int | None = None
+    name: str | None = None
+    input_shape: Shape | None = None
     built = True
     _version = 0
+
+    def __init__(self, **common: Unpack[Common]) -> None:
+        if unknown := sorted(common.keys() - Common.__annotations__.keys()):
+            message = f"{type(self).__name__}: unknown arguments {unknown}"
+            raise TypeError(message)
+        name = common.get("name")
+        if name is not None:
+            self.name = _checks.text("name", name)
+        shape = common.get("input_shape")
+        if shape is not None:
+            self.input_shape = Input(shape).shape
+
+    @classmethod
+    def _parameters(cls) -> dict[str, Any]:
+        # Not the input's shape: once a model is built, that is the model's to say.
+        own = super()._parameters()
+        return own if own.pop("common", None) is None else own | {"name": None}
 
     @property
     def weights(self) -> dict[str, Array]:
@@ -120,6 +167,10 @@ class Layer(Configured, ABC):
         size; building it again with the same one changes nothing.
         """
         _checks.integer("input_size", input_size, 1)
+
+    def get_weights(self) -> dict[str, Array]:
+        """Return copies of the weights, under the names of `weights`."""
+        return {name: weight.copy() for name, weight in self.weights.items()}
 
     def set_weights(self, weights: Mapping[str, Array]) -> None:
         """Copy arrays of the names, shapes and dtype of `weights` into the layer."""
@@ -235,6 +286,35 @@ class Layer(Configured, ABC):
         return _checks.array("x", x, self.dtype, self.dims)
 
 
+class Input:
+    """The shape of a model's input, to stand before its layers: they are built at once.
+
+    Parameters
+    ----------
+    shape : tuple of int or None
+        Without N. None stands for any size, such as that of the time steps.
+
+    Examples
+    --------
+    >>> import grufast as gf
+    >>> model = gf.Sequential()
+    >>> model.add(gf.layers.Input((None, 3)))
+    >>> model.add(gf.layers.GRU(8))
+    >>> model.count_params()
+    312
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        given: object = shape
+        if not isinstance(given, tuple | list) or not given:
+            message = f"input_shape: got {shape!r}, expected a tuple of sizes"
+            raise TypeError(message)
+        self.shape: Shape = tuple(
+            None if size is None else _checks.integer("input_shape", size, 0)
+            for size in given
+        )
+
+
 class WeightedLayer(Layer):
     """A layer with weights, and a native object that holds them packed."""
 
@@ -246,7 +326,14 @@ class WeightedLayer(Layer):
     """Which arguments each weight follows: "kernel" stands for `kernel_initializer` and
     `kernel_regularizer`."""
 
-    def __init__(self, dtype: object, initializer: object, seed: object) -> None:
+    def __init__(
+        self,
+        dtype: object,
+        initializer: object,
+        seed: object,
+        **common: Unpack[Common],
+    ) -> None:
+        super().__init__(**common)
         self.dtype = _checks.dtype(dtype)
         self.initializer: Initializer = _checks.choice(
             "initializer", initializer, ("keras", "torch")
@@ -291,7 +378,11 @@ class WeightedLayer(Layer):
             name: regularizers.get(getattr(self, f"{role}_regularizer"))
             for name, role in self.roles.items()
         }
-        return {name: r for name, r in found.items() if r is not None}
+        return {
+            name: r
+            for name, r in found.items()
+            if r is not None and name in self.weight_shapes(1)
+        }
 
     def _make_native(self, input_size: int) -> Any:
         """Return what `_packed` returns, before it has weights."""
@@ -409,11 +500,11 @@ def _restored(
     return layer
 
 
-def checked_activation(name: str, value: object) -> ActivationName:
-    """Return the name of an activation."""
-    allowed = get_args(ActivationName)
-    activation: ActivationName = _checks.choice(name, value, allowed)
-    return activation
+def checked_activation(name: str, value: object, *more: str) -> Any:
+    """Return the name of an activation; `more` are what else is one here."""
+    if value is None or value == "silu":
+        return "linear" if value is None else "swish"
+    return _checks.choice(name, value, (*get_args(ActivationName), *more))
 
 
 def checked_initializer(name: str, value: Any) -> FirstWeights | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 
@@ -12,7 +12,8 @@ from grufast import _checks, _core
 from grufast._checks import Array, Shape
 from grufast._sparse import SparseRows
 from grufast.layers.base import (
-    ActivationName,
+    AnyActivation,
+    Common,
     FirstWeights,
     Initializer,
     Layer,
@@ -35,7 +36,9 @@ class Dense(WeightedLayer):
     units : int
         Last dimension of the output.
     activation : str
-        Applied to every element: one of the names that `Activation` lists.
+        Applied to the output: one of the names that `Activation` lists.
+    use_bias : bool
+        Whether there is a ``bias``.
     kernel_initializer, bias_initializer : str or Initializer, optional
         First ``weight`` and ``bias``, see `grufast.initializers`; without them, what
         `initializer` says.
@@ -48,6 +51,8 @@ class Dense(WeightedLayer):
         does (both uniform within 1 / sqrt(C)).
     seed : int, optional
         Of the first weights: same seed, same bits.
+    **common
+        `name` and `input_shape`: see `Layer`.
 
     Attributes
     ----------
@@ -75,13 +80,15 @@ class Dense(WeightedLayer):
 
     dims = "N ... C"
     supports_masking = True
+    stepwise = True
     roles: ClassVar[Mapping[str, str]] = {"weight": "kernel", "bias": "bias"}
 
     def __init__(
         self,
         units: int,
-        activation: ActivationName = "linear",
+        activation: AnyActivation = "linear",
         *,
+        use_bias: bool = True,
         kernel_initializer: FirstWeights | None = None,
         bias_initializer: FirstWeights | None = None,
         kernel_regularizer: Penalty = None,
@@ -89,9 +96,12 @@ class Dense(WeightedLayer):
         dtype: str = "float32",
         initializer: Initializer = "keras",
         seed: int | None = None,
+        **common: Unpack[Common],
     ) -> None:
         self.units = _checks.integer("units", units, 1)
-        self.activation = checked_activation("activation", activation)
+        self.activation = checked_activation("activation", activation, "softmax")
+        self._softmax = Softmax() if self.activation == "softmax" else None
+        self.use_bias = _checks.flag("use_bias", use_bias)
         self.kernel_initializer = checked_initializer(
             "kernel_initializer", kernel_initializer
         )
@@ -104,7 +114,7 @@ class Dense(WeightedLayer):
         self.bias_regularizer = checked_regularizer(
             "bias_regularizer", bias_regularizer
         )
-        super().__init__(dtype, initializer, seed)
+        super().__init__(dtype, initializer, seed, **common)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         """Return (N, ..., units) for an input of shape (N, ..., C)."""
@@ -113,7 +123,8 @@ class Dense(WeightedLayer):
 
     def weight_shapes(self, input_size: int) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the weights by name."""
-        return {"weight": (self.units, input_size), "bias": (self.units,)}
+        weight = {"weight": (self.units, input_size)}
+        return weight | {"bias": (self.units,)} if self.use_bias else {**weight}
 
     def _initial_weights(
         self, input_size: int, rng: np.random.Generator
@@ -124,10 +135,17 @@ class Dense(WeightedLayer):
         }
 
     def _make_native(self, input_size: int) -> _core.Dense:
-        return _core.Dense(input_size, self.units, self.dtype, self.activation)
+        activation: Any = "linear" if self._softmax else self.activation
+        return _core.Dense(input_size, self.units, self.dtype, activation)
+
+    def _pack(self) -> None:
+        none = {} if self.use_bias else {"bias": np.zeros(self.units, self.dtype)}
+        self._native.pack(**self._weights, **none)
 
     def _infer(self, x: Array, mask: Array | None = None) -> Array:
         y: Array = self._packed().forward(_rows(x))
+        if self._softmax:
+            y = self._softmax._infer(y)
         return y.reshape(*x.shape[:-1], self.units)
 
     def _train(
@@ -135,20 +153,26 @@ class Dense(WeightedLayer):
     ) -> tuple[Array, Any]:
         rows = _rows(x)
         y, kept = self._packed().train(rows)
-        return y.reshape(*x.shape[:-1], self.units), (x.shape, rows, kept)
+        shares = None
+        if self._softmax:
+            y, shares = self._softmax._train(y, None)
+        return y.reshape(*x.shape[:-1], self.units), (x.shape, rows, kept, shares)
 
     def _gradients(
         self, dy: Array, saved: Any, need_dx: bool
     ) -> tuple[Array | None, dict[str, Array]]:
-        shape, rows, kept = saved
-        dy = np.ascontiguousarray(_rows(dy))
+        shape, rows, kept, shares = saved
+        slopes: Any = _rows(dy)
+        if self._softmax:
+            slopes, _ = self._softmax._gradients(slopes, shares, True)
+        dy = np.ascontiguousarray(slopes)
         dx, dweight, dbias = self._packed().backward(rows, kept, dy, need_dx)
-        grads = {"weight": dweight, "bias": dbias}
+        grads = {"weight": dweight} | ({"bias": dbias} if self.use_bias else {})
         return (dx.reshape(shape) if need_dx else None), grads
 
 
 class Activation(Layer):
-    """A function applied to every element.
+    """A function applied to every element, or along the last dimension.
 
     The names are the field's:
 
@@ -160,16 +184,21 @@ class Activation(Layer):
     ``hard_sigmoid``  min(max(x + 3, 0), 6) / 6
     ``softsign``      x / (1 + abs(x))
     ``elu``           x where x > 0, else exp(x) - 1
-    ``gelu``          0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x³))): what PyTorch and
-                      Keras have under ``approximate``, not the form with erf
-    ``swish``         x / (1 + exp(-x)), PyTorch's ``silu``
+    ``gelu``          0.5 x (1 + erf(x / sqrt(2)))
+    ``swish``         x / (1 + exp(-x)); ``silu`` is another name for it
     ``softplus``      log(1 + exp(x))
+    ``softmax``       exp(x) divided by its sum along the last dimension: see `Softmax`;
+                      not in recurrent layers
     ================  ==================================================================
+
+    None is ``linear``, as in Keras.
 
     Parameters
     ----------
     activation : str
         One of these names.
+    **common
+        `name` and `input_shape`: see `Layer`.
 
     Examples
     --------
@@ -180,13 +209,20 @@ class Activation(Layer):
     """
 
     supports_masking = True
+    stepwise = True
 
-    def __init__(self, activation: ActivationName) -> None:
-        self.activation = checked_activation("activation", activation)
+    def __init__(
+        self,
+        activation: AnyActivation,
+        **common: Unpack[Common],
+    ) -> None:
+        super().__init__(**common)
+        self.activation = checked_activation("activation", activation, "softmax")
+        self._softmax = Softmax() if self.activation == "softmax" else None
 
     def output_shape(self, input_shape: Shape) -> Shape:
         """Return the shape of the input."""
-        return input_shape
+        return self._softmax.output_shape(input_shape) if self._softmax else input_shape
 
     def _infer(self, x: Array, mask: Array | None = None) -> Array:
         return self._train(x, None)[0]
@@ -194,14 +230,23 @@ class Activation(Layer):
     def _train(
         self, x: Array, rng: np.random.Generator | None, mask: Array | None = None
     ) -> tuple[Array, Any]:
+        if self._softmax:
+            return self._softmax._train(x, rng)
         y, kept = _core.activate(self.activation, _flat(x))
         return y.reshape(x.shape), kept
 
     def _gradients(
         self, dy: Array, saved: Any, need_dx: bool
     ) -> tuple[Array | None, dict[str, Array]]:
+        if self._softmax:
+            return self._softmax._gradients(dy, saved, need_dx)
         dx = _core.activate_backward(self.activation, saved, _flat(dy))
         return dx.reshape(dy.shape), {}
+
+    def _checked_input(self, x: object) -> Array:
+        x = super()._checked_input(x)
+        self.output_shape(x.shape)
+        return x
 
 
 class Softmax(Layer):
@@ -211,6 +256,8 @@ class Softmax(Layer):
     ----------
     axis : int
         Along which the sum is 1.
+    **common
+        `name` and `input_shape`: see `Layer`.
 
     Examples
     --------
@@ -222,8 +269,14 @@ class Softmax(Layer):
 
     supports_masking = True
 
-    def __init__(self, axis: int = -1) -> None:
+    def __init__(self, axis: int = -1, **common: Unpack[Common]) -> None:
+        super().__init__(**common)
         self.axis = _checks.integer("axis", axis, -_MOST_DIMENSIONS)
+
+    @property
+    def stepwise(self) -> bool:  # type: ignore[override]
+        """Whether a sequence can come in pieces: not along another axis, of steps."""
+        return self.axis == -1
 
     def output_shape(self, input_shape: Shape) -> Shape:
         """Return the shape of the input."""
@@ -257,7 +310,26 @@ class Softmax(Layer):
         return x
 
 
-class Dropout(Layer):
+class _Noise(Layer):
+    """What changes its input in training, by random numbers, and else nothing."""
+
+    supports_masking = True
+    stepwise = True
+
+    def __init__(self, seed: object, **common: Unpack[Common]) -> None:
+        super().__init__(**common)
+        self.seed = _checks.seed(seed)
+        self._rng = np.random.Generator(np.random.Philox(self.seed))
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        """Return the shape of the input."""
+        return input_shape
+
+    def _infer(self, x: Array, mask: Array | None = None) -> Array:
+        return x
+
+
+class Dropout(_Noise):
     """Zeroes a part of its input in training and scales the rest up; else nothing.
 
     Parameters
@@ -268,6 +340,8 @@ class Dropout(Layer):
     seed : int, optional
         Of the masks of `forward`: same seed, same bits. In `Sequential.fit` its seed
         decides instead.
+    **common
+        `name` and `input_shape`: see `Layer`.
 
     Examples
     --------
@@ -282,19 +356,11 @@ class Dropout(Layer):
     [0.0, 2.0]
     """
 
-    supports_masking = True
-
-    def __init__(self, rate: float, *, seed: int | None = None) -> None:
+    def __init__(
+        self, rate: float, *, seed: int | None = None, **common: Unpack[Common]
+    ) -> None:
+        super().__init__(seed, **common)
         self.rate = _checks.real("rate", rate, 0, 1)
-        self.seed = _checks.seed(seed)
-        self._rng = np.random.Generator(np.random.Philox(self.seed))
-
-    def output_shape(self, input_shape: Shape) -> Shape:
-        """Return the shape of the input."""
-        return input_shape
-
-    def _infer(self, x: Array, mask: Array | None = None) -> Array:
-        return x
 
     def _train(
         self, x: Array, rng: np.random.Generator | None, mask: Array | None = None
@@ -310,6 +376,49 @@ class Dropout(Layer):
         return dy * saved, {}
 
 
+class GaussianNoise(_Noise):
+    """Adds normal random numbers of mean 0 in training; else nothing.
+
+    Parameters
+    ----------
+    stddev : float
+        Their standard deviation, at least 0.
+    seed : int, optional
+        Of the noise of `forward`: same seed, same bits. In `Sequential.fit` its seed
+        decides instead.
+    **common
+        `name` and `input_shape`: see `Layer`.
+
+    Examples
+    --------
+    >>> import grufast as gf
+    >>> import numpy as np
+    >>> layer = gf.layers.GaussianNoise(0.1, seed=0)
+    >>> x = np.zeros((100, 100))
+    >>> y, context = layer.forward(x)
+    >>> round(float(y.std()), 2), float(layer(x).std())
+    (0.1, 0.0)
+    """
+
+    def __init__(
+        self, stddev: float, *, seed: int | None = None, **common: Unpack[Common]
+    ) -> None:
+        super().__init__(seed, **common)
+        self.stddev = _checks.real("stddev", stddev)
+
+    def _train(
+        self, x: Array, rng: np.random.Generator | None, mask: Array | None = None
+    ) -> tuple[Array, Any]:
+        dtype: Any = x.dtype
+        draws = (rng or self._rng).standard_normal(x.shape, dtype)
+        return x + draws * dtype.type(self.stddev), None
+
+    def _gradients(
+        self, dy: Array, saved: Any, need_dx: bool
+    ) -> tuple[Array | None, dict[str, Array]]:
+        return dy, {}
+
+
 class LayerNormalization(WeightedLayer):
     """Mean 0 and variance 1 for every row, then a gain and an offset: Ba et al. 2016.
 
@@ -322,6 +431,8 @@ class LayerNormalization(WeightedLayer):
         Added to the variance; above 0. PyTorch's is 1e-5.
     dtype : {"float32", "float64"}
         Of input, output and weights.
+    **common
+        `name` and `input_shape`: see `Layer`.
 
     Attributes
     ----------
@@ -339,13 +450,20 @@ class LayerNormalization(WeightedLayer):
 
     dims = "N ... C"
     supports_masking = True
+    stepwise = True
 
-    def __init__(self, epsilon: float = 1e-3, *, dtype: str = "float32") -> None:
+    def __init__(
+        self,
+        epsilon: float = 1e-3,
+        *,
+        dtype: str = "float32",
+        **common: Unpack[Common],
+    ) -> None:
         self.epsilon = _checks.real("epsilon", epsilon)
         if not self.epsilon:
             message = f"epsilon: got {epsilon!r}, expected a number above 0"
             raise ValueError(message)
-        super().__init__(dtype, "keras", None)
+        super().__init__(dtype, "keras", None, **common)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         """Return the shape of the input."""
@@ -417,6 +535,8 @@ class Embedding(WeightedLayer):
         (standard normal).
     seed : int, optional
         Of the first weights: same seed, same bits.
+    **common
+        `name` and `input_shape`: see `Layer`.
 
     Attributes
     ----------
@@ -447,6 +567,7 @@ class Embedding(WeightedLayer):
     array([0, 3, 5, 7])
     """
 
+    stepwise = True
     roles: ClassVar[Mapping[str, str]] = {"weight": "embeddings"}
 
     def __init__(
@@ -460,6 +581,7 @@ class Embedding(WeightedLayer):
         dtype: str = "float32",
         initializer: Initializer = "keras",
         seed: int | None = None,
+        **common: Unpack[Common],
     ) -> None:
         self.input_dim = self.vocabulary = _checks.integer("input_dim", input_dim, 1)
         self.output_dim = _checks.integer("output_dim", output_dim, 1)
@@ -471,7 +593,7 @@ class Embedding(WeightedLayer):
             "embeddings_regularizer", embeddings_regularizer
         )
         self.dims = "N T" if mask_zero else "..."
-        super().__init__(dtype, initializer, seed)
+        super().__init__(dtype, initializer, seed, **common)
 
     def size_of(self, input_shape: Shape) -> int:
         """Return `input_dim`: the weights do not depend on the input's shape."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple, TypedDict, Unpack
+from typing import Any, ClassVar, Literal, NamedTuple, Unpack
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from grufast import _checks, _core, initializers
 from grufast._checks import Array, Shape
 from grufast.layers.base import (
     ActivationName,
+    Common,
     Context,
     FirstWeights,
     Initializer,
@@ -50,6 +51,8 @@ class Kept(NamedTuple):
     y: Array | None
     last: list[Array]
     dropped: Array | None
+    learned: list[bool]
+    carried: list[Array] | None
 
 
 class Run:
@@ -112,7 +115,8 @@ class Run:
         steps: Steps | None,
         keep: _core.Keep,
         rng: np.random.Generator | None,
-    ) -> tuple[Any, list[Array], _core.Workspace]:
+        ahead: int | None = None,
+    ) -> tuple[Any, list[Array], _core.Workspace, list[Array] | None]:
         workspace = self._workspace()
         options: dict[str, Any] = {}
         if steps is not None:
@@ -124,9 +128,35 @@ class Run:
         y, last = self._packed().forward(
             x, states or self._none, self._sequences, workspace, keep, **options
         )
-        if self._special:
-            self._remember(last)
-        return y, last[-self._outputs :], workspace
+        carried: list[Array] | None = last
+        if ahead is not None and ahead < x.shape[1]:
+            carried = self._after(ahead, x, states, steps, options)
+        if self._special and carried is not None:
+            self._remember(carried)
+        return y, last[-self._outputs :], workspace, carried
+
+    def _after(
+        self,
+        count: int,
+        x: Array,
+        states: States | None,
+        steps: Steps | None,
+        options: dict[str, Any],
+    ) -> list[Array] | None:
+        """Return the states after the first steps of a call; None after none."""
+        # They run once more: native calls return last states only. What is random is
+        # the same, but for zoneout where rows end: it goes by the order of lengths.
+        if not count:
+            return None
+        if steps is not None and steps.mask is not None:
+            options = {**options, "mask": _plain(steps.mask[:, :count])}
+        workspace = self._workspace()
+        x = x[:, :count]
+        _, last = self._packed().forward(
+            x, states or self._none, False, workspace, "nothing", **options
+        )
+        self._workspaces.append(workspace)
+        return last
 
     def _first_states(self, states: States | None, rows: int) -> States:
         """Return the states given, else those remembered or learned."""
@@ -175,7 +205,7 @@ class Run:
     ) -> tuple[Any, list[Array]]:
         """Return the last layer's states (or None) and last ones."""
         x, _ = self._first._prepare(x, steps)
-        y, last, workspace = self._run(x, states, steps, "nothing", None)
+        y, last, workspace, _ = self._run(x, states, steps, "nothing", None)
         self._workspaces.append(workspace)
         return y, last
 
@@ -185,8 +215,12 @@ class Run:
         states: States | None = None,
         steps: Steps | None = None,
         rng: np.random.Generator | None = None,
+        ahead: int | None = None,
     ) -> Kept:
-        """Return the same, and what `gradients` needs."""
+        """Return the same, and what `gradients` needs.
+
+        `ahead` is after how many steps (all without it) states are `carried`.
+        """
         x, prepared = self._first._prepare(x, steps)
         dropped = None
         if self._first.dropout > 0:
@@ -194,8 +228,11 @@ class Run:
             rate = self._first.dropout
             dropped = self._first._drop(source, rate, len(x), x.shape[2])[:, None]
             x = x * dropped
-        y, last, workspace = self._run(x, states, steps, self._keep, rng)
-        return Kept(x, prepared, workspace, y, last, dropped)
+        learned = [states is None and layer._state is None for layer in self.layers]
+        y, last, workspace, carried = self._run(
+            x, states, steps, self._keep, rng, ahead
+        )
+        return Kept(x, prepared, workspace, y, last, dropped, learned, carried)
 
     def gradients(
         self, kept: Kept, dy: Array | None, dlast: States, need_dx: bool
@@ -208,7 +245,7 @@ class Run:
         grads: list[dict[str, Array]] = []
         first: list[Array] = []
         own = iter(arrays)
-        for layer in self.layers:
+        for layer, learned in zip(self.layers, kept.learned, strict=True):
             mine: dict[str, Array] = {}
             count = len(first)
             for suffix in layer.suffixes:
@@ -217,7 +254,8 @@ class Run:
                 native = {name: next(own) for name in names}
                 found = layer.cell._own_gradients(native)
                 mine |= {f"{name}{suffix}": a for name, a in found.items()}
-            mine |= layer._learned_gradients(first[count:])
+            for name, a in layer._learned_gradients(first[count:]).items():
+                mine[name] = a if learned else np.zeros_like(a)
             grads.append(mine)
         if dx is not None and kept.dropped is not None:
             dx = dx * kept.dropped
@@ -232,10 +270,15 @@ class Run:
         return self.layers[-1]._value(*self.infer(x, None, steps))
 
     def _train(
-        self, x: Array, rng: np.random.Generator | None, mask: Array | None = None
-    ) -> tuple[Array, Any]:
+        self,
+        x: Array,
+        rng: np.random.Generator | None,
+        mask: Array | None = None,
+        states: States | None = None,
+        ahead: int | None = None,
+    ) -> tuple[Array, Kept]:
         steps = None if mask is None else Steps(mask=_plain(mask))
-        kept = self.train(x, None, steps, rng)
+        kept = self.train(x, states, steps, rng, ahead)
         return self.layers[-1]._value(kept.y, kept.last), kept
 
     def _gradients(
@@ -276,8 +319,14 @@ class RecurrentLayer(WeightedLayer):
     prepares = False
     """Whether the native input is another one than the layer's."""
 
-    def __init__(self, dtype: object, initializer: object, seed: object) -> None:
-        super().__init__(dtype, initializer, seed)
+    def __init__(
+        self,
+        dtype: object,
+        initializer: object,
+        seed: object,
+        **common: Unpack[Common],
+    ) -> None:
+        super().__init__(dtype, initializer, seed, **common)
         # No circle of references: the workspaces go when the layer goes.
         own: Any = weakref.proxy(self)
         self._run = Run([own])
@@ -324,6 +373,12 @@ class RecurrentLayer(WeightedLayer):
     def supports_masking(self) -> bool:  # type: ignore[override]
         """Whether the output has the steps of the input."""
         return self.return_sequences
+
+    @property
+    def stepwise(self) -> bool:  # type: ignore[override]
+        """Whether a sequence can come in pieces, if states are carried on."""
+        forward = not self.go_backwards and len(self.suffixes) == 1
+        return self.return_sequences and forward and not self.prepares
 
     def compute_mask(self, x: Array, mask: Array | None = None) -> Array | None:
         """Return the mask of the output, given an input and its mask."""
@@ -600,7 +655,7 @@ class RecurrentLayer(WeightedLayer):
         return _checks.contiguous("dy", dy, self.dtype, dims, **sizes), dstates
 
 
-class Options(TypedDict, total=False):
+class Options(Common, total=False):
     """What all layers of one direction can be given; see `CellLayer`."""
 
     return_sequences: bool
@@ -612,6 +667,7 @@ class Options(TypedDict, total=False):
     recurrent_dropout: float
     zoneout: float | Sequence[float]
     learn_initial_state: bool
+    use_bias: bool
     bias: Bias
     memory: Memory
     dtype: str
@@ -635,6 +691,7 @@ DEFAULTS: Options = {
     "recurrent_dropout": 0.0,
     "zoneout": 0.0,
     "learn_initial_state": False,
+    "use_bias": True,
     "bias": "double",
     "memory": "fast",
     "dtype": "float32",
@@ -646,6 +703,7 @@ DEFAULTS: Options = {
     "recurrent_regularizer": None,
     "bias_regularizer": None,
     "seed": None,
+    "name": None,
 }
 
 
@@ -682,6 +740,8 @@ class CellLayer(RecurrentLayer):
         keep that part of it (Krueger et al. 2017, arXiv 1606.01305).
     learn_initial_state : bool
         Whether the state before the first step is a weight, ``initial_h`` (H,).
+    use_bias : bool
+        Whether the gates have biases.
     bias : {"double", "single"}
         Whether there is a bias for each product, as in PyTorch, or one for both.
     memory : {"fast", "low"}
@@ -700,6 +760,8 @@ class CellLayer(RecurrentLayer):
         Penalties on weights; see `grufast.regularizers`.
     seed : int, optional
         Of the first weights, and of dropout outside a model: same seed, same bits.
+    name, input_shape : optional
+        See `Layer`.
     """
 
     roles: ClassVar[Mapping[str, str]] = {
@@ -716,7 +778,7 @@ class CellLayer(RecurrentLayer):
         recurrent_activation: ActivationName,
         options: Mapping[str, Any],
     ) -> None:
-        if unknown := sorted(options.keys() - DEFAULTS.keys()):
+        if unknown := sorted(options.keys() - DEFAULTS.keys() - {"input_shape"}):
             message = f"{type(self).__name__}: unknown arguments {unknown}"
             raise TypeError(message)
         o: dict[str, Any] = {**DEFAULTS, **options}
@@ -726,7 +788,7 @@ class CellLayer(RecurrentLayer):
             "recurrent_activation", recurrent_activation
         )
         flags = ("return_sequences", "return_state", "go_backwards", "stateful")
-        for name in (*flags, "learn_initial_state"):
+        for name in (*flags, "learn_initial_state", "use_bias"):
             setattr(self, name, _checks.flag(name, o[name]))
         self.padded_output = _checks.choice(
             "padded_output", o["padded_output"], ("zero", "repeat")
@@ -744,9 +806,11 @@ class CellLayer(RecurrentLayer):
             setattr(self, name, checked_initializer(name, o[name]))
             name = f"{role}_regularizer"
             setattr(self, name, checked_regularizer(name, o[name]))
-        super().__init__(o["dtype"], o["initializer"], o["seed"])
+        common: Common = {"name": o["name"], "input_shape": o.get("input_shape")}
+        super().__init__(o["dtype"], o["initializer"], o["seed"], **common)
 
     learn_initial_state: bool
+    use_bias: bool
     layer_norm = False
     kernel_initializer: FirstWeights | None
     recurrent_initializer: FirstWeights | None
@@ -820,8 +884,10 @@ class CellLayer(RecurrentLayer):
     def weight_shapes(self, input_size: int) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the weights by name."""
         shapes = self._shapes(input_size)
-        if self.bias == "single":
+        if self.bias == "single" or not self.use_bias:
             shapes.pop("bias_hh", None)
+        if not self.use_bias:
+            del shapes["bias_ih"]
         if self.learn_initial_state:
             shapes |= {f"initial_{name}": (self.state_size,) for name in self.states}
         return shapes
@@ -874,8 +940,8 @@ class CellLayer(RecurrentLayer):
 
     def _native_weights(self, w: Mapping[str, Array]) -> list[Array]:
         """Return the weights as the native cell takes them."""
-        none = np.zeros_like(w["bias_ih"])
-        biases = [w["bias_ih"], w.get("bias_hh", none)]
+        none = np.zeros(self.gates * self.units, self.dtype)
+        biases = [w.get("bias_ih", none), w.get("bias_hh", none)]
         if self.layer_norm:
             behind = np.concatenate([w["gain_ih"], w["gain_hh"], *biases])
             return [w["weight_ih"], w["weight_hh"], none, none, behind]
@@ -1266,8 +1332,9 @@ class JordanRNN(CellLayer):
             "output_activation", output_activation
         )
         super().__init__(units, activation, output_activation, options)
-        if self.bias == "single":
-            message = "bias: a JordanRNN has one for each product, got 'single'"
+        if self.bias == "single" or not self.use_bias:
+            got = "'single'" if self.use_bias else "use_bias=False"
+            message = f"bias: a JordanRNN has one for each product, got {got}"
             raise ValueError(message)
 
     @property
@@ -1615,6 +1682,8 @@ class Bidirectional(RecurrentLayer):
         (then the output's size is 2H), their sum, product or mean. Without
         ``return_sequences`` it is the last states that meet: the one after the last
         step, and the one after the first step.
+    **common
+        `name` and `input_shape`: see `Layer`.
 
     Attributes
     ----------
@@ -1636,7 +1705,12 @@ class Bidirectional(RecurrentLayer):
 
     suffixes = ("", "_reverse")
 
-    def __init__(self, layer: CellLayer, merge_mode: MergeMode = "concat") -> None:
+    def __init__(
+        self,
+        layer: CellLayer,
+        merge_mode: MergeMode = "concat",
+        **common: Unpack[Common],
+    ) -> None:
         given: object = layer
         if not isinstance(given, CellLayer):
             message = (
@@ -1665,7 +1739,7 @@ class Bidirectional(RecurrentLayer):
         self.recurrent_dropout = layer.recurrent_dropout
         self.memory = layer.memory
         self.passes_on = merge_mode == "concat"
-        super().__init__(layer.dtype, layer.initializer, layer.seed)
+        super().__init__(layer.dtype, layer.initializer, layer.seed, **common)
 
     @property
     def cell(self) -> CellLayer:  # type: ignore[override]

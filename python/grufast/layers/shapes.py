@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from grufast import _checks
 from grufast._checks import Array, Shape
-from grufast.layers.base import Layer
+from grufast.layers.base import Common, Layer
 
 
 class Flatten(Layer):
@@ -52,6 +52,8 @@ class Reshape(Layer):
     ----------
     target_shape : sequence of int
         Sizes behind N; one of them may be -1: what the others leave.
+    **common
+        `name` and `input_shape`: see `Layer`.
 
     Examples
     --------
@@ -63,7 +65,8 @@ class Reshape(Layer):
 
     dims = "N ..."
 
-    def __init__(self, target_shape: Iterable[int]) -> None:
+    def __init__(self, target_shape: Iterable[int], **common: Unpack[Common]) -> None:
+        super().__init__(**common)
         given: object = target_shape
         if not isinstance(given, Iterable):
             message = f"target_shape: got {target_shape!r}, expected sizes"
@@ -113,6 +116,8 @@ class RepeatVector(Layer):
     ----------
     n : int
         Number of steps.
+    **common
+        `name` and `input_shape`: see `Layer`.
 
     Examples
     --------
@@ -124,7 +129,8 @@ class RepeatVector(Layer):
 
     dims = "N C"
 
-    def __init__(self, n: int) -> None:
+    def __init__(self, n: int, **common: Unpack[Common]) -> None:
+        super().__init__(**common)
         self.n = _checks.integer("n", n, 1)
 
     def output_shape(self, input_shape: Shape) -> Shape:
@@ -156,6 +162,8 @@ class Masking(Layer):
     ----------
     mask_value : float
         Of the elements of padded steps.
+    **common
+        `name` and `input_shape`: see `Layer`.
 
     Examples
     --------
@@ -170,8 +178,10 @@ class Masking(Layer):
     """
 
     dims = "N T C"
+    stepwise = True
 
-    def __init__(self, mask_value: float = 0.0) -> None:
+    def __init__(self, mask_value: float = 0.0, **common: Unpack[Common]) -> None:
+        super().__init__(**common)
         self.mask_value = _checks.finite("mask_value", mask_value)
 
     def output_shape(self, input_shape: Shape) -> Shape:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from grufast import _checks
 from grufast._checks import Array, Shape
-from grufast.layers.base import Layer
+from grufast.layers.base import Common, Layer
 from grufast.regularizers import Regularizer
 
 
@@ -24,6 +24,8 @@ class TimeDistributed(Layer):
     layer : Layer
         What is applied to each step, as to a row of a batch; not built yet. It sees no
         mask.
+    **common
+        `name` and `input_shape`: see `Layer`.
 
     Attributes
     ----------
@@ -43,8 +45,10 @@ class TimeDistributed(Layer):
 
     dims = "N T ..."
     supports_masking = True
+    stepwise = True
 
-    def __init__(self, layer: Layer) -> None:
+    def __init__(self, layer: Layer, **common: Unpack[Common]) -> None:
+        super().__init__(**common)
         given: object = layer
         if not isinstance(given, Layer):
             message = f"layer: got {layer!r}, expected a Layer"

@@ -7,8 +7,8 @@
 //   hard_sigmoid  min(max(a + 3, 0), 6) / 6
 //   softsign      a / (1 + |a|)
 //   elu           a where a > 0, else e^a - 1
-//   gelu          a sigmoid(2 sqrt(2 / pi) (a + 0.044715 a^3)): Hendrycks & Gimpel 2016,
-//                 arXiv 1606.08415, in the form with tanh, 2 sigmoid(2 u) - 1 being tanh u
+//   gelu          a Phi(a), Phi the normal distribution: Hendrycks & Gimpel 2016, arXiv
+//                 1606.08415
 //   swish         a sigmoid(a)
 //   softplus      log(1 + e^a)
 // NaN stays NaN; at infinities the values are what the formulas give (NaN for softsign, and for
@@ -56,14 +56,39 @@ GRUFAST_INLINE Activated<T> elu(Vec<T> a) {
             a > 0 ? splat<T>(1) : fma(e.scale, e.q, e.scale)};
 }
 
+// Phi(-t) = e^(-t^2 / 2) u P(w), t >= 0, u = 4 / (4 + t) and w = 2 u - 1: a Chebyshev fit
+// (mpmath) of what is left, which is smooth up to t = inf; relative error float 1e-8, double
+// 1e-16.
+template <class T>
+constexpr T kNormalTail[] = {0};
+template <>
+constexpr float kNormalTail<float>[] = {3.933014239614607300e-5f, 3.233142033518819376e-5f,
+                                        -3.909467247066402e-4f,   -8.690419737272307e-4f,
+                                        1.878057845437891294e-3f, 1.509882396748922744e-2f,
+                                        4.663167771793124539e-2f, 9.678439072771227865e-2f,
+                                        0.1519741009536588574f,   0.18882128178389639316f};
+template <>
+constexpr double kNormalTail<double>[] = {
+    2.9994455078285958644e-11, -4.2216442416973633982e-10, 1.4684066912381275668e-10,
+    4.0168467393327305076e-9,  -4.4612319432432334026e-9,  -1.9695900856735008579e-8,
+    3.9943490355595116024e-8,  6.6183432049497931601e-8,   -2.5619627541381680696e-7,
+    -1.5623877693913047695e-7, 1.4804027614809929349e-6,   1.7865053828168709037e-7,
+    -8.7862779757094123161e-6, -4.7691900767977472162e-7,  5.7773754340693564374e-5,
+    3.3336052290036948243e-5,  -4.0770461685247711531e-4,  -8.6992308916287565475e-4,
+    1.8850472418465781387e-3,  1.5099143722590229612e-2,   4.6630464489909153038e-2,
+    9.6784350185556650454e-2,  0.15197416049297307492,     0.18882128260393786287};
+
 template <class T>
 GRUFAST_INLINE Activated<T> gelu(Vec<T> a) {
-    const Vec<T> c = clamp<T>(a, 32), square = c * c;  // the sigmoid is 0 or 1 behind that
-    const Vec<T> factor = splat<T>(T(1.5957691216057307118));  // 2 sqrt(2 / pi)
-    const Vec<T> cubic = splat<T>(T(0.044715)), one = splat<T>(1);
-    const Logistic<T> s = logistic<T>(c * factor * fma(cubic, square, one));
-    const Vec<T> inner_slope = factor * fma(3 * cubic, square, one);
-    return {a * s.value, fma(c * inner_slope, s.value * s.rest, s.value)};
+    const Vec<T> t = absolute<T>(a), u = 4 / (4 + t), w = 2 * u - 1;
+    Vec<T> p = splat<T>(kNormalTail<T>[0]);
+    constexpr int terms = sizeof kNormalTail<T> / sizeof kNormalTail<T>[0];
+#pragma GCC unroll 32
+    for (int i = 1; i < terms; ++i) p = fma(p, w, splat<T>(kNormalTail<T>[i]));
+    const Vec<T> e = decay<T>(t * t / 2), tail = e * u * p;
+    const Vec<T> phi = a < 0 ? tail : 1 - tail;
+    const Vec<T> c = clamp<T>(a, 64);  // e is zero behind that
+    return {a * phi, fma(c * splat<T>(T(0.39894228040143267794)), e, phi)};  // 1 / sqrt(2 pi)
 }
 
 template <class T>
