@@ -7,10 +7,14 @@ RQ2  By how much, in accuracy and in training time?
 
     python examples/degann_experiment.py
     python examples/degann_experiment.py --epochs 20 50 --seeds 2 --functions sin exp
+    python examples/degann_experiment.py --keras --seeds 5 --epochs 30 \\
+        --functions sin rigid_body
 
-The first takes about 45 minutes of one core. It writes results.md (tables, and the
+The first takes about 30 minutes of one core. It writes results.md (tables, and the
 answers in words) and two pictures to --out, and every training to runs.jsonl there: a
-run that was interrupted goes on where it stopped.
+run that was interrupted goes on where it stopped. The last trains such networks in
+`grufast.degann` and in DEGANN and Keras, in turn, where TensorFlow and degann are
+installed; see `docs/degann.md` for the results of both.
 
 The protocol
 ------------
