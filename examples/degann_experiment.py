@@ -7,8 +7,7 @@ RQ2  By how much, in accuracy and in training time?
 
     python examples/degann_experiment.py
     python examples/degann_experiment.py --epochs 20 50 --seeds 2 --functions sin exp
-    python examples/degann_experiment.py --keras --seeds 5 --epochs 30 \\
-        --functions sin rigid_body
+    python examples/degann_experiment.py --keras --epochs 30 --functions sin rigid_body
 
 The first takes about 30 minutes of one core. It writes results.md (tables, and the
 answers in words) and two pictures to --out, and every training to runs.jsonl there: a
