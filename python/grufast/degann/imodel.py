@@ -24,6 +24,7 @@ from grufast.degann.losses import (
     metric,
 )
 from grufast.degann.plan import Network, Plan, check_decorators, word
+from grufast.initializers import Orthogonal
 from grufast.model import Verbose
 
 __all__ = ["IModel"]
@@ -51,7 +52,8 @@ class IModel:
         layer too. In a "GRUNet" one name, for the candidate; its output is linear.
     weight_init, bias_init : callable, optional
         From a shape to first weights and biases, such as Keras's initializers; uniform
-        in [-1, 1) if not given. Recurrent weights are orthogonal in any case.
+        in [-1, 1) if not given. Recurrent weights are orthogonal in any case, over all
+        gates together as Keras has them.
     name : str
         Of the network.
     net_type : {"DenseNet", "GRUNet"}
@@ -156,6 +158,8 @@ class IModel:
                 elif key in ("weight", "weight_ih"):
                     shape = weight.shape[::-1]  # DEGANN's weights are (inputs, units)
                     weights[key] = first("weight_init", weight_init, shape).T
+                elif key == "weight_hh":  # as Keras: over all gates, not for each
+                    weights[key] = Orthogonal()(weight.shape, rng).astype("f4")
             layer.set_weights(weights)
 
     @classmethod
