@@ -563,7 +563,7 @@ def test_penalties_on_biases_that_are_not_there_are_none(layer: layers.Layer) ->
     x = np.ones((3, 4, 2), np.float32)
     shape = model.predict(x).shape
     assert layer.penalties().keys() == layer.weights.keys() & {"bias_ih"}
-    model.fit(x, np.ones(shape))
+    model.fit(x, np.ones(shape, np.float32))
 
 
 def test_a_jordan_network_has_biases() -> None:
