@@ -52,7 +52,7 @@ def linear(train: Floats, held: Floats, x: Floats) -> NDArray[np.float64]:
 
 def ten_steps(out: Path, seeds: int, quick: bool) -> str:
     """Forecast in three ways, and report."""
-    count, epochs = (1000, 3) if quick else (10_000, 20)
+    count, epochs = (1000, 3) if quick else (10_000, 10)
     series = data.two_waves(count, PAST + AHEAD, seed=0).astype(np.float32)
     train, held, test = np.split(series, [7 * count // 10, 9 * count // 10])
     x, x_test = (np.ascontiguousarray(part[:, :PAST]) for part in (train, test))
