@@ -208,9 +208,10 @@ def test_an_epoch_has_every_sequence_once_with_its_class(
     listed = networks.Batches(list(x), np.arange(10), plan, 0)
     parts = [(noisy, y) for noisy, y in listed]
     np.testing.assert_array_equal(parts[0][1], epochs[0][0][1])
-    changes = np.concatenate([noisy for noisy, _ in parts]) - x[
-        np.concatenate([y for _, y in parts])
-    ]
+    changes = (
+        np.concatenate([noisy for noisy, _ in parts])
+        - x[np.concatenate([y for _, y in parts])]
+    )
     # The shift is that of all steps, the noise that of each.
     assert changes.mean(axis=1).std() == pytest.approx(0.5 * 1.25**0.5, rel=0.4)
     assert (changes - changes.mean(axis=1, keepdims=True)).std() > 0.3

@@ -187,8 +187,9 @@ def classify(
     matrix = np.zeros((plan.outputs, plan.outputs), int)
     folds = [fold.standardised() for fold in folds]
     y_test = np.concatenate([fold.y_test for fold in folds])
-    for library, fit in LIBRARIES.items():
-        for seed in range(seeds):
+    text = ""
+    for seed in range(seeds):
+        for library, fit in LIBRARIES.items():
             fits = [fit(plan, one.x, one.y, "crossentropy", seed) for one in folds]
             found = np.concatenate(
                 [
@@ -200,8 +201,9 @@ def classify(
             seconds[library].append(sum(fitted.seconds for fitted in fits))
             if library == "grufast":
                 np.add.at(matrix, (y_test, found), 1)
-    text = describe(folds, plan) + accuracy_table(scores, seconds)
-    write(out, name, text, accuracy_figure(scores, aim, matrix, classes))
+        # After every seed, so that a run that is stopped leaves what it found.
+        text = describe(folds, plan) + accuracy_table(scores, seconds)
+        write(out, name, text, accuracy_figure(scores, aim, matrix, classes))
     return text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -59,30 +60,35 @@ def ten_steps(out: Path, seeds: int, quick: bool) -> str:
     truth = test[:, PAST:, 0]
     squares: dict[tuple[str, str], list[NDArray[Any]]] = {}
     seconds: dict[tuple[str, str], list[float]] = {}
-    for way in WAYS:
-        y = targets(train, way)
-        plan = Plan(
-            y.shape[-1],
-            units=32,
-            all_steps=way == "sequence to sequence",
-            epochs=epochs,
-            batch_size=32,
-            learning_rate=1e-2,
+    text = ""
+    for seed in range(seeds):
+        for way, (library, fit) in itertools.product(WAYS, LIBRARIES.items()):
+            y = targets(train, way)
+            plan = Plan(
+                y.shape[-1],
+                units=32,
+                all_steps=way == "sequence to sequence",
+                epochs=epochs,
+                batch_size=32,
+                learning_rate=1e-2,
+            )
+            fitted = fit(plan, x, y, "mse", seed)
+            found = predict_ten(fitted.predict, x_test, way)
+            squares.setdefault((way, library), []).append((found - truth) ** 2)
+            seconds.setdefault((way, library), []).append(fitted.seconds)
+        # After every seed, so that a run that is stopped leaves what it found.
+        methods = {
+            **squares,
+            ("linear", ""): [(linear(train, held, x_test) - truth) ** 2],
+            ("naive", ""): [(test[:, PAST - 1] - truth) ** 2],
+        }
+        text = (
+            f"{len(train)} series to train on, {len(held)} for the linear model's "
+            f"penalty, {len(test)} to test with; {epochs} epochs; {seed + 1} seeds; "
+            f"the noise alone has an mse of {0.1**2 / 12:.6f}.\n\n"
+            + mse_table(methods, seconds)
         )
-        for library, fit in LIBRARIES.items():
-            for seed in range(seeds):
-                fitted = fit(plan, x, y, "mse", seed)
-                found = predict_ten(fitted.predict, x_test, way)
-                squares.setdefault((way, library), []).append((found - truth) ** 2)
-                seconds.setdefault((way, library), []).append(fitted.seconds)
-    squares["linear", ""] = [(linear(train, held, x_test) - truth) ** 2]
-    squares["naive", ""] = [(test[:, PAST - 1] - truth) ** 2]
-    text = (
-        f"{len(train)} series to train on, {len(held)} for the linear model's penalty, "
-        f"{len(test)} to test with; {epochs} epochs; {seeds} seeds; the noise alone "
-        f"has an mse of {0.1**2 / 12:.6f}.\n\n{mse_table(squares, seconds)}"
-    )
-    write(out, "waves", text, mse_figure(squares))
+        write(out, "waves", text, mse_figure(methods))
     return text
 
 
