@@ -357,6 +357,12 @@ def test_reports_are_tables() -> None:
     found = sequences.accuracy_table(scores, {"grufast": [1, 2], "PyTorch": [4, 8]})
     assert "| grufast | 0.9000 | 0.8000 | 0.8500 | 1.50 |\n" in found
     assert "| PyTorch | 0.7000 | 0.7500 | 0.7250 | 6.00 |\n" in found
+    x = [np.zeros((n, 2), np.float32) for n in (3, 5)]
+    split = sequences.Split(x, np.arange(2), x[:1], np.zeros(1, np.int64))
+    words = sequences.describe([split], networks.Plan(4))
+    assert words.startswith(
+        "2 sequences to train on and 1 to test with, 2 channels, 3 to 5 steps, 4 "
+    )
 
 
 def test_the_command_refuses_what_it_does_not_know() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -209,22 +209,21 @@ def classify(
 
 def describe(folds: Sequence[Split], plan: Plan) -> str:
     """Return the sizes of a task and its plan in words."""
-    lengths = [len(one) for fold in folds for one in fold.x + fold.x_test]
-    trained, tested = (
-        " and ".join(str(count) for count in counts)
-        if len(folds) == 1
-        else f"{min(counts)} to {max(counts)}"
-        for counts in (
-            [len(fold.y) for fold in folds],
-            [len(fold.y_test) for fold in folds],
-        )
-    )
+    steps = between(len(one) for fold in folds for one in fold.x + fold.x_test)
+    trained = between(len(fold.y) for fold in folds)
+    tested = between(len(fold.y_test) for fold in folds)
     many = f" in each of {len(folds)} folds" if len(folds) > 1 else ""
     return (
         f"{trained} sequences to train on and {tested} to test with{many}, "
-        f"{folds[0].x[0].shape[1]} channels, {min(lengths)} to {max(lengths)} steps, "
-        f"{plan.outputs} classes.\n`{plan}`\n\n"
+        f"{folds[0].x[0].shape[1]} channels, {steps} steps, {plan.outputs} classes.\n"
+        f"`{plan}`\n\n"
     )
+
+
+def between(counts: Iterable[int]) -> str:
+    """Return the smallest and the largest number, or the one."""
+    found = sorted(set(counts))
+    return str(found[0]) if len(found) == 1 else f"{found[0]} to {found[-1]}"
 
 
 def accuracy_table(
