@@ -7,10 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import long_memory as study
+import networks
 import numpy as np
 import pytest
+import report
+import sequences
+import series
+import text
+import waves
 
 import grufast as gf
+from grufast import data, forecast
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 JOB = study.Job("adding", "GRU", length=12, updates=30, gradients=False)
@@ -133,3 +140,226 @@ def test_bad_numbers_are_refused(
     with pytest.raises(SystemExit):
         study.main(wrong)
     assert f"{wrong[1]}: expected 1 or more" in capsys.readouterr().err
+
+
+# Results on real data
+
+
+PLANS = {
+    "two ways, two layers": networks.Plan(3, units=5, layers=2, bidirectional=True),
+    "noise": networks.Plan(3, units=5, noise=0.3, shift=0.2, largest_norm=0.1),
+    "words": networks.Plan(3, units=5, vocabulary=9, noise=0.2, weight_decay=0.1),
+}
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_the_network_is_the_same_in_pytorch(
+    name: str, rng: np.random.Generator
+) -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    plan = replace(PLANS[name], epochs=3, batch_size=4)
+    lengths = [1, 4, 2, 7, 3, 5, 2]
+    if plan.vocabulary:
+        x = [rng.integers(0, 9, n) for n in lengths]
+    else:
+        x = [rng.standard_normal((n, 2)).astype(np.float32) for n in lengths]
+    y = rng.integers(0, 3, 7)
+    first = networks.make_model(plan, networks.channels_of(plan, x), 3).predict(x)
+    own, other = (
+        fit(plan, x, y, "crossentropy", 3) for fit in networks.LIBRARIES.values()
+    )
+    np.testing.assert_allclose(own.predict(x), other.predict(x), rtol=1e-3, atol=1e-5)
+    assert np.abs(own.predict(x) - first).max() > 1e-3  # they have learned something
+    assert min(own.seconds, other.seconds) > 0
+
+
+def test_all_steps_are_the_same_in_pytorch(rng: np.random.Generator) -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    plan = networks.Plan(2, units=4, all_steps=True, epochs=2, batch_size=3)
+    x = rng.standard_normal((8, 5, 1)).astype(np.float32)
+    y = rng.standard_normal((8, 5, 2)).astype(np.float32)
+    own, other = (fit(plan, x, y, "mse", 0) for fit in networks.LIBRARIES.values())
+    assert own.predict(x).shape == (8, 5, 2)
+    np.testing.assert_allclose(own.predict(x), other.predict(x), rtol=1e-3, atol=1e-5)
+
+
+def test_an_epoch_has_every_sequence_once_with_its_class(
+    rng: np.random.Generator,
+) -> None:
+    x = rng.standard_normal((10, 4, 2)).astype(np.float32)
+    plan = networks.Plan(3, batch_size=4, noise=0.5, shift=0.5)
+    batches = networks.Batches(x, np.arange(10), plan, 0)
+    epochs = [list(batches), list(batches)]
+    for epoch in epochs:
+        assert [len(y) for _, y in epoch] == [4, 4, 2]
+        order = np.concatenate([y for _, y in epoch])
+        np.testing.assert_array_equal(np.sort(order), np.arange(10))
+        np.testing.assert_array_equal(np.concatenate([x for x, _ in epoch]), x[order])
+    assert epochs[0][0][1].tolist() != epochs[1][0][1].tolist()
+    listed = networks.Batches(list(x), np.arange(10), plan, 0)
+    parts = [(noisy, y) for noisy, y in listed]
+    np.testing.assert_array_equal(parts[0][1], epochs[0][0][1])
+    changes = (
+        np.concatenate([noisy for noisy, _ in parts])
+        - x[np.concatenate([y for _, y in parts])]
+    )
+    # The shift is that of all steps, the noise that of each.
+    assert changes.mean(axis=1).std() == pytest.approx(0.5 * 1.25**0.5, rel=0.4)
+    assert (changes - changes.mean(axis=1, keepdims=True)).std() > 0.3
+
+
+def test_a_ts_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "two.ts"
+    path.write_text("# said\n@classLabel true 1 2\n@data\n1,2,3:4,5,6:2\n7:8:1\n")
+    x, y = sequences.read_ts(path)
+    np.testing.assert_array_equal(x[0], [[1, 4], [2, 5], [3, 6]])
+    np.testing.assert_array_equal(x[1], [[7, 8]])
+    np.testing.assert_array_equal(y, [1, 0])
+    assert x[0].dtype == np.float32
+
+
+def test_a_fifth_of_each_class_is_chosen() -> None:
+    y = np.repeat([0, 1, 2], [10, 25, 4])
+    chosen = sequences.fifth_of_each(y)
+    assert [int(chosen[y == label].sum()) for label in range(3)] == [2, 5, 0]
+    np.testing.assert_array_equal(chosen, sequences.fifth_of_each(y))
+
+
+def test_sequences_are_scaled_by_those_to_train_on(rng: np.random.Generator) -> None:
+    x = [
+        rng.normal(3, [1, 9], (n, 2)).astype(np.float32)  # two scales
+        for n in (4, 6, 5, 9)
+    ]
+    test = np.array([False, True, False, False])
+    split = sequences.Split.of(x, np.arange(4), test).standardised()
+    np.testing.assert_array_equal(split.y, [0, 2, 3])
+    np.testing.assert_array_equal(split.y_test, [1])
+    steps = np.concatenate(split.x)
+    np.testing.assert_allclose(steps.mean(axis=0), 0, atol=1e-6)
+    np.testing.assert_allclose(steps.std(axis=0), 1, rtol=1e-5)
+    slope = (split.x_test[0][1] - split.x_test[0][0]) / (x[1][1] - x[1][0])
+    whole = np.concatenate([x[0], x[2], x[3]])
+    np.testing.assert_allclose(slope, 1 / whole.std(axis=0), rtol=1e-3)
+
+
+def test_recordings_are_cut_into_frames_and_mirrored(
+    rng: np.random.Generator,
+) -> None:
+    recording = rng.standard_normal((450, 6)).astype(np.float32)
+    cuts = sequences.cut(recording)
+    assert cuts.shape == (3, 40, 30)
+    np.testing.assert_array_equal(cuts[1].reshape(200, 6), recording[100:300])
+    # The acceleration by turning, w x r, of the mirror image is its mirror image.
+    motion = rng.standard_normal((9, 6))
+    image = sequences.mirrored(motion)
+    np.testing.assert_array_equal(image[:, :3], motion[:, :3] * [-1, 1, 1])
+    whole = np.concatenate([np.cross(motion[:, 3:], motion[:, :3]), motion[:, 3:]], 1)
+    np.testing.assert_allclose(
+        np.cross(image[:, 3:], image[:, :3]), sequences.mirrored(whole)[:, :3]
+    )
+
+
+def test_a_missing_package_is_named() -> None:
+    with pytest.raises(SystemExit, match="pip install --no-deps no_such==1"):
+        report.package_file("no_such", "no_such==1", "x.csv")
+    with pytest.raises(SystemExit, match=r"x\.csv is missing.*grufast==9"):
+        report.package_file("grufast", "grufast==9", "x.csv")
+    found = report.package_file("grufast", "grufast", "datasets/sunspots.csv")
+    assert found.is_file()
+
+
+def test_words_are_numbered_by_the_texts_they_are_in(tmp_path: Path) -> None:
+    path = tmp_path / "news.tab"
+    path.write_text("Category\tText\nd\tstring\nclass\t\n\nb\ta a b\na\tb c a\n")
+    news = text.read_tab(path)
+    assert (news.texts, news.topics) == (["a a b", "b c a"], ["b", "a"])
+    words = text.vocabulary(news.texts)
+    assert words == {"a": 1, "b": 2}
+    found = [one.tolist() for one in text.encode(["c b a b", ""], words, 3)]
+    assert found == [[0, 2, 1], [0]]
+    assert text.encode(["a"], words)[0].dtype == np.int64
+
+
+def test_measures_of_topics_are_those_of_scikit_learn(
+    rng: np.random.Generator,
+) -> None:
+    scores = pytest.importorskip("sklearn.metrics", reason="no scikit-learn")
+    y, found = rng.integers(0, 4, (2, 60))
+    values = text.measures(y, found, 4)
+    assert values["accuracy"] == pytest.approx(scores.accuracy_score(y, found))
+    expected = scores.precision_recall_fscore_support(y, found, average="macro")
+    for name, value in zip(["precision", "recall", "F1"], expected, strict=False):
+        assert values[name] == pytest.approx(value), name
+
+
+def test_the_baseline_learns_words() -> None:
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    texts = ["wheat rose", "wheat and corn", "ships sail", "ships and corn"]
+    train = text.News(texts, ["grain", "grain", "ship", "ship"])
+    found, seconds = text.baseline(train, text.News(["ships rose", "wheat"], []))
+    assert found == ["ship", "grain"]
+    assert seconds > 0
+
+
+def test_an_autoregression_is_continued() -> None:
+    past = np.array([[9.0, 1, 2], [0, 0, 1]])
+    found = series.continued(past, 0.5, np.array([2.0, -1.0]), 2)
+    np.testing.assert_allclose(found, [[3.5, 5.5], [2.5, 4.5]])
+
+
+def test_filled_in_values_do_not_count() -> None:
+    errors = series.Errors([np.array([[1.0, np.nan]]), np.array([[9.0, 4.0]])])
+    assert errors.rmse() == pytest.approx((14 / 3) ** 0.5)
+    np.testing.assert_allclose(errors.by_lead(), [5**0.5, 2])
+
+
+def test_the_forecast_in_pytorch_starts_as_the_linear_one(
+    rng: np.random.Generator,
+) -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    wave = np.sin(np.arange(200) / 3) + 0.1 * rng.standard_normal(200)
+    settings = forecast.Settings("y", horizon=4, season=19, epochs=1, learning_rate=0.0)
+    problem = forecast.prepare(data.Table({"y": wave}), settings)
+    found, seconds = series.torch_forecast(problem)
+    model = forecast.build(settings, 1)
+    evaluation = forecast.evaluate(problem, model)
+    np.testing.assert_allclose(found, evaluation.forecasts[forecast.LINEAR], rtol=1e-6)
+    assert seconds > 0
+
+
+def test_three_ways_to_forecast_ten_steps() -> None:
+    ramp = np.arange(60, dtype=np.float32)[None, :, None] + np.zeros((2, 1, 1), "f4")
+    x, truth = ramp[:, :50], ramp[:, 50:, 0]
+    shapes = [waves.targets(ramp, way).shape for way in waves.WAYS]
+    assert shapes == [(2, 1), (2, 10), (2, 50, 10)]
+    np.testing.assert_array_equal(waves.targets(ramp, waves.WAYS[1]), truth)
+    np.testing.assert_array_equal(waves.targets(ramp, waves.WAYS[2])[:, -1], truth)
+    answers = {
+        waves.WAYS[0]: lambda x: x[:, -1] + 1,
+        waves.WAYS[1]: lambda x: x[:, -1] + np.arange(1, 11),
+        waves.WAYS[2]: lambda x: x + np.arange(1, 11),
+    }
+    for way, answer in answers.items():
+        np.testing.assert_array_equal(waves.predict_ten(answer, x, way), truth)
+
+
+def test_reports_are_tables() -> None:
+    scores = {"grufast": [0.9, 0.8], "PyTorch": [0.7, 0.75]}
+    found = sequences.accuracy_table(scores, {"grufast": [1, 2], "PyTorch": [4, 8]})
+    assert "| grufast | 0.9000 | 0.8000 | 0.8500 | 1.50 |\n" in found
+    assert "| PyTorch | 0.7000 | 0.7500 | 0.7250 | 6.00 |\n" in found
+    x = [np.zeros((n, 2), np.float32) for n in (3, 5)]
+    split = sequences.Split(x, np.arange(2), x[:1], np.zeros(1, np.int64))
+    words = sequences.describe([split], networks.Plan(4))
+    assert words.startswith(
+        "2 sequences to train on and 1 to test with, 2 channels, 3 to 5 steps, 4 "
+    )
+
+
+def test_the_command_refuses_what_it_does_not_know() -> None:
+    script = str(EXAMPLES / "real_data")
+    for wrong in (["letters"], ["vowels", "--seeds", "0"]):
+        command = [sys.executable, script, *wrong]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert "usage:" in done.stderr
