@@ -99,6 +99,7 @@ ALLOWED: dict[str, set[str]] = {
         "degann.callbacks",
         "degann.losses",
         "degann.plan",
+        "initializers",
         "model",
     },
     "degann": {"callbacks", "degann.callbacks", "degann.imodel", "degann.losses"},

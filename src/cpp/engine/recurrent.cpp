@@ -16,9 +16,9 @@ constexpr Index kChunkRows = 256;
 constexpr Index kProjectedRows = 64;
 // A part of the batch with fewer rows than this streams the weights for too little work.
 constexpr Index kRowsPerPart = 4;
-// Operations of a step that pay for meeting after it: those of B = 1, H = 128. There (Zen 5,
-// C = 128) a step takes 1.9 us on one thread and 1.0 us on two, projection included.
-constexpr double kOperationsPerMeeting = 9e4;
+// Operations of a step that pay for meeting after it. One row (Zen 5, two threads beside one)
+// gains 1.1 to 1.3 times at H = 80, 1.2 to 1.6 from 96 to 119, nothing clear at 64.
+constexpr double kOperationsPerMeeting = 3.5e4;
 // Bytes of weight_hh that are worth reading once instead of once for every part of the batch:
 // 64 rows at H = 1024 gain 2 % in inference and 4 to 7 % in training; at H = 512, 3 MB, there
 // was no clear difference (Zen 5, two threads, 1 MB of L2 each).
