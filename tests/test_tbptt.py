@@ -425,17 +425,32 @@ def test_the_number_of_threads_changes_no_bit() -> None:
     assert found[0] == found[1] == found[2]
 
 
-@pytest.mark.parametrize("masked", [False, True])
+#: Of the steps: none; ends of rows, whose order another end changes; holes.
+NOISY_MASKS: dict[str, Array | None] = {
+    "all": None,
+    "lengths": np.arange(STEPS) < np.array([7, 11, 3, 0])[:, None],
+    "holes": np.array(
+        [
+            [1, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0],
+            [0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1],
+            [1, 0, 1, 1, 1, 1, 0, 0, 0, 0, 0],
+            [0, 1, 1, 0, 1, 0, 1, 0, 1, 0, 1],
+        ],
+        bool,
+    ),
+}
+
+
+@pytest.mark.parametrize("steps", NOISY_MASKS)
 @pytest.mark.parametrize("ahead", range(STEPS + 1))
-def test_noise_is_carried_on_as_it_was(ahead: int, masked: bool) -> None:
+@pytest.mark.parametrize("make", [gru, lstm])
+def test_noise_is_carried_on_as_it_was(make: Any, ahead: int, steps: str) -> None:
     """The states within a window are those that its outputs come of."""
-    x, _ = data()
-    options: dict[str, Any] = (
-        {"padded_output": "repeat"} if masked else {"zoneout": 0.3}
-    )
-    model = compiled(gru(dropout=0.3, recurrent_dropout=0.4, **options))
+    mask = NOISY_MASKS[steps]
+    x = np.random.default_rng(5).normal(size=(4, STEPS, INPUTS)).astype(np.float32)
+    noise = {"dropout": 0.3, "recurrent_dropout": 0.4, "zoneout": 0.3}
+    model = compiled(make(padded_output="repeat", **noise))
     model.build(x.shape)
-    mask = np.arange(STEPS) < np.array([7, 11, 3])[:, None] if masked else None
     y, saved = model._train(x, np.random.default_rng(0), mask, ahead=ahead)
     (states,) = saved.carried
     if not ahead:

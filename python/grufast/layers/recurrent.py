@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, Unpack
 
 import numpy as np
@@ -145,13 +145,32 @@ class Run:
     ) -> list[Array] | None:
         """Return the states after the first steps of a call; None after none."""
         # They run once more: native calls return last states only. What is random is
-        # the same, but for zoneout where rows end: it goes by the order of lengths.
+        # the same: masks go by row, zones by a row's place in the order of lengths.
         if not count:
             return None
-        if steps is not None and steps.mask is not None:
-            options = {**options, "mask": _plain(steps.mask[:, :count])}
-        workspace = self._workspace()
         x = x[:, :count]
+        mask = None if steps is None else steps.mask
+        if mask is None or options.get("zones") is None:
+            if mask is not None:
+                options = {**options, "mask": _plain(mask[:, :count])}
+            return self._last(x, states, options)
+        last: list[Array] = []
+        dropped = options["recurrent_masks"]
+        for order, taken, own in _in_order(mask, count):
+            found = self._last(
+                np.ascontiguousarray(x[order]),
+                _rows(states, order),
+                {**options, "mask": own, "recurrent_masks": _rows(dropped, order)},
+            )
+            last = last or [np.empty_like(a) for a in found]
+            for a, part in zip(last, found, strict=True):
+                a[order[taken]] = part[taken]
+        return last
+
+    def _last(
+        self, x: Array, states: States | None, options: dict[str, Any]
+    ) -> list[Array]:
+        workspace = self._workspace()
         _, last = self._packed().forward(
             x, states or self._none, False, workspace, "nothing", **options
         )
@@ -1868,6 +1887,33 @@ class Stream:
 
 def _plain(flags: Array) -> Array:
     return np.ascontiguousarray(flags)
+
+
+def _rows(arrays: States | None, order: Array) -> States | None:
+    return arrays and [None if a is None else a[order] for a in arrays]
+
+
+def _in_order(valid: Array, count: int) -> Iterator[tuple[Array, list[int], Array]]:
+    """Yield calls with the first steps of all rows, in the order that all steps have.
+
+    Native calls take rows by the number of their valid steps, longest first. Each call
+    is an order of the rows, which places in it count, and a mask under which the order
+    stays: rows that do not count are filled up. Without holes one call is enough.
+    """
+    order = np.argsort(-valid.sum(axis=1), kind="stable")
+    own = valid[order, :count]
+    lengths = own.sum(axis=1)
+    left = np.ones(len(order), bool)
+    while left.any():
+        mask, taken, limit = np.zeros_like(own), [], count
+        for place, length in enumerate(lengths):
+            if left[place] and length <= limit:
+                mask[place], limit = own[place], length
+                taken.append(place)
+            else:
+                mask[place, :limit] = True
+        yield order, taken, mask
+        left[taken] = False
 
 
 # Keeps a layer's own random numbers from those of its first weights.
