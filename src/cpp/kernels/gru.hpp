@@ -98,6 +98,34 @@ struct GruOf {
     }
 };
 
+// Of the forms with the reset before the product, n, r, z being their first slots: the state
+// after h, and the gradients, given that of the state (B = 0) or of r h (B = 1).
+template <class A, class T>
+GRUFAST_INLINE void reset_before_state(Vec<T> a_n, const ForwardUnit<T>& u, Vec<T> h,
+                                       bool save) {
+    const Vec<T> saved_z = load<T>(u.slots + 2 * kLanes<T>);
+    const Vec<T> z = A::template saved_gate<T>(u.activation, saved_z).value;
+    const Vec<T> n = A::template state<T>(u.activation, a_n);
+    store<T>(u.after[0], fma(1 - z, n, z * h));
+    if (save) store<T>(u.slots, A::template saved<T>(a_n, n));
+}
+template <class A, int B, class T>
+GRUFAST_INLINE void reset_before_gradients(Vec<T> d, const BackwardUnit<T>& u, Vec<T> h) {
+    T *const slot_r = u.slots + kLanes<T>, *const slot_z = slot_r + kLanes<T>;
+    if constexpr (B == 0) {
+        const Activated<T> n = A::template saved_state<T>(u.activation, load<T>(u.slots));
+        const Activated<T> z = A::template saved_gate<T>(u.activation, load<T>(slot_z));
+        const GruGradients<T> g = gru_gradients<T>(d, n, z, h);
+        store<T>(u.slots, g.dn);
+        store<T>(slot_z, g.dz);
+        store<T>(u.carry[0], g.carry);
+    } else {
+        const Activated<T> r = A::template saved_gate<T>(u.activation, load<T>(slot_r));
+        store<T>(slot_r, d * h * r.slope);
+        store<T>(u.carry[0], fma(d, r.value, load<T>(u.carry[0])));
+    }
+}
+
 // Reset before. Slots: n, r, z. The second stage multiplies r h, kept as sequence 1 because the
 // gradient of U_n needs it.
 template <class A, bool kSeparate>
@@ -131,34 +159,15 @@ struct GruResetBeforeOf {
             store<T>(u.slots + 2 * lanes, A::template saved<T>(a[1], rz.second));
             if (save) store<T>(u.slots + lanes, A::template saved<T>(a[0], rz.first));
         } else {
-            const Vec<T> saved_z = load<T>(u.slots + 2 * lanes);
-            const Vec<T> z = A::template saved_gate<T>(u.activation, saved_z).value;
-            const Vec<T> n = A::template state<T>(u.activation, a[0]);
-            store<T>(u.after[0], fma(1 - z, n, z * h));
-            if (save) store<T>(u.slots, A::template saved<T>(a[0], n));
+            reset_before_state<A, T>(a[0], u, h, save);
         }
     }
 
     // Stage 0 receives dh, stage 1 the gradient of r h, which is the product of dn with U_n.
     template <int B, class T>
     static GRUFAST_INLINE void backward(Vec<T> d, const BackwardUnit<T>& u) {
-        constexpr Index lanes = kLanes<T>;
         const Vec<T> h = load<T>(u.before[0]);
-        if constexpr (B == 0) {
-            const Activated<T> n = A::template saved_state<T>(u.activation, load<T>(u.slots));
-            const Activated<T> z =
-                A::template saved_gate<T>(u.activation, load<T>(u.slots + 2 * lanes));
-            const GruGradients<T> g = gru_gradients<T>(d, n, z, h);
-            store<T>(u.slots, g.dn);
-            store<T>(u.slots + 2 * lanes, g.dz);
-            store<T>(u.carry[0], g.carry);
-        } else {
-            const Activated<T> r =
-                A::template saved_gate<T>(u.activation, load<T>(u.slots + lanes));
-            const Vec<T> taken = kSeparate ? masked<T>(u, d) : d;  // the gradient of r h
-            store<T>(u.slots + lanes, taken * h * r.slope);
-            store<T>(u.carry[0], fma(taken, r.value, load<T>(u.carry[0])));
-        }
+        reset_before_gradients<A, B, T>(B > 0 && kSeparate ? masked<T>(u, d) : d, u, h);
     }
 };
 

@@ -52,11 +52,9 @@ struct GruDecay {
             store<T>(u.slots + lanes, rz.first);
             store<T>(u.slots + 2 * lanes, rz.second);
         } else {
-            const Vec<T> z = load<T>(u.slots + 2 * lanes), n = A::state<T>(u.activation, a[0]);
             Vec<T> h = load<T>(u.after[1]);
             if (u.mask) h = decayed_by<T>(load<T>(u.slots + 3 * lanes)) * load<T>(u.before[0]);
-            store<T>(u.after[0], fma(1 - z, n, z * h));
-            if (save) store<T>(u.slots, n);
+            reset_before_state<A, T>(a[0], u, h, save);
         }
     }
 
@@ -66,18 +64,8 @@ struct GruDecay {
         constexpr Index lanes = kLanes<T>;
         const Vec<T> h = load<T>(u.before[0]), d = load<T>(u.slots + 3 * lanes);
         const Vec<T> gamma = decayed_by<T>(d), decayed = gamma * h;
-        if constexpr (B == 0) {
-            const Activated<T> n = A::saved_state<T>(u.activation, load<T>(u.slots));
-            const Activated<T> z = A::saved_gate<T>(u.activation, load<T>(u.slots + 2 * lanes));
-            const GruGradients<T> g = gru_gradients<T>(dv, n, z, decayed);
-            store<T>(u.slots, g.dn);
-            store<T>(u.slots + 2 * lanes, g.dz);
-            store<T>(u.carry[0], g.carry);
-        } else if constexpr (B == 1) {
-            const Activated<T> r = A::saved_gate<T>(u.activation, load<T>(u.slots + lanes));
-            const Vec<T> taken = masked<T>(u, dv);  // the gradient of r h^
-            store<T>(u.slots + lanes, taken * decayed * r.slope);
-            store<T>(u.carry[0], fma(taken, r.value, load<T>(u.carry[0])));
+        if constexpr (B < 2) {
+            reset_before_gradients<A, B, T>(B > 0 ? masked<T>(u, dv) : dv, u, decayed);
         } else {
             const Vec<T> dh = masked<T>(u, dv) + load<T>(u.carry[0]);
             store<T>(u.slots + 3 * lanes, d > 0 ? -dh * decayed : Vec<T>{});
