@@ -502,6 +502,9 @@ class Semantics:
         output before, in the order of computation, and zeros before any.
     resets : (N, T) bool: before this step, in the order of computation, the states are
         the initial ones again.
+    carried : by state, (N, H): the states before the first step, where those that
+        resets go back to are others. They come from an earlier call, and no gradient
+        goes there.
     reverse : steps T - 1 down to 0. As with Keras's go_backwards, y[:, 0] is then the
         output of step T - 1; see `at_own_time`.
     recurrent_mask : (N, H), factors of the previous output in every product with
@@ -515,6 +518,7 @@ class Semantics:
     mask: Array | None = None
     padded_output: str = "zero"
     resets: Array | None = None
+    carried: Mapping[str, Array] = dataclasses.field(default_factory=dict)
     reverse: bool = False
     recurrent_mask: Array | float = 1.0
     zone: Mapping[str, Array | float] = dataclasses.field(default_factory=dict)
@@ -574,7 +578,7 @@ def _run(
     dtype = np.result_type(*w.values(), *sequences.values(), *initial.values())
     valid = how.valid(n, steps)
     resets = np.zeros((n, steps), bool) if how.resets is None else how.resets
-    state = initial
+    state = initial | dict(how.carried)
     y = np.zeros((n, steps, initial["h"].shape[1]), dtype)
     output = np.zeros_like(initial["h"])
     trace = []
@@ -664,7 +668,10 @@ def backward(
             a = dbefore[name] + kept[name] * dnew[name]  # 0 at padded steps
             dinitial[name] = dinitial[name] + np.where(reset, a, 0)
             d[name] = np.where(live, np.where(reset, 0, a), d[name])
-    dinitial = {name: a + d[name] for name, a in dinitial.items()}
+    dinitial = {
+        name: a + (0 if name in how.carried else d[name])
+        for name, a in dinitial.items()
+    }
     if "x_last" in dinitial and "x_last0" not in states:
         dw["x_mean"] += dinitial.pop("x_last").sum(axis=0)
     return {**dw, **dinputs, **{f"{name}0": a for name, a in dinitial.items()}}
@@ -772,6 +779,7 @@ SEMANTICS = (
     "mask",
     "repeat",
     "resets",
+    "carried",
     "reverse",
     "reverse lengths",
     "recurrent_mask",
@@ -801,6 +809,10 @@ def random_semantics(rng: np.random.Generator, name: str, case: Case) -> dict[st
             return {"mask": mask, "padded_output": "repeat"}
         case "resets":
             return {"resets": resets}
+        case "carried":
+            shapes = {state: a.shape for state, a in case.dlast.items()}
+            carried = {k: rng.normal(size=s).astype(dtype) for k, s in shapes.items()}
+            return {"mask": mask, "resets": resets, "carried": carried}
         case "reverse":
             return {"reverse": True}
         case "reverse lengths":

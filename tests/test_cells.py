@@ -178,6 +178,51 @@ def test_calls_of_a_stateful_layer_go_on_where_the_last_one_ended(
         layer(x[:2])
 
 
+@pytest.mark.parametrize("name", STATEFUL)
+@each_dtype
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("more", [False, True], ids=["plain", "everything"])
+def test_resets_of_a_stateful_layer_go_back_to_the_first_states(
+    rng: np.random.Generator, name: str, more: bool, dtype: Dtype
+) -> None:
+    kind = LAYERS[name]
+    size = (9, 7, 3, 17)
+    case = new_case(rng, kind, size, dtype)
+    resets, mask = rng.random((9, 7)) < 0.3, rng.random((9, 7)) < 0.7
+    resets[0], mask[1], mask[2, 3:] = False, False, False
+    options = {
+        "learn_initial_state": more,
+        "go_backwards": more,
+        "padded_output": "repeat" if more else "zero",
+    }
+    call = {"resets": resets, "mask": mask} if more else {"resets": resets}
+    how = How(options, call, states=False)
+    x = layer_input(case)
+    runs = []
+    for memory in ("fast", "low"):
+        layer = layer_of(kind, case, **options, stateful=True, memory=memory)
+        _, *carried = layer(x)
+        runs.append(trained(layer, case, how))
+        last = tuple(runs[0][f"{state}_n"] for state in case.dlast)
+        plain = layer_of(kind, case, **options)
+        again = plain(x, last if len(last) > 1 else last[0])
+        assert_same_bits(outputs(case, layer(x)), outputs(case, again))
+    assert_same_bits(runs[1], runs[0])
+    before = dict(zip(case.dlast, carried, strict=True))
+    exact_how = how._replace(call={**call, "carried": before})
+    assert_right(runs[0], case, exact_how, layer, generator_of(layer))
+
+    layer.reset_states()
+    layer(x)
+    assert_same_bits(
+        outputs(case, layer(x, **call)), {k: runs[0][k] for k in ("y", *_ends(case))}
+    )
+
+
+def _ends(case: Any) -> list[str]:
+    return [f"{state}_n" for state in case.dlast]
+
+
 # Activations
 
 

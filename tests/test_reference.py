@@ -480,7 +480,8 @@ def one_by_one(case: cells.Case, options: Options) -> cells.Result:
         initial = {k: a[row : row + 1] for k, a in arguments["states"].items()}
         if "x_last" in case.cell.states:
             initial["x_last0"] = arguments["inputs"]["x_mean"][None]
-        states, output = initial, np.zeros(case.dy.shape[2])
+        carried = {f"{k}0": a[row : row + 1] for k, a in how.carried.items()}
+        states, output = initial | carried, np.zeros(case.dy.shape[2])
         for k in range(steps):
             t = steps - 1 - k if how.reverse else k
             valid = how.mask is None or how.mask[row, t]

@@ -41,6 +41,13 @@ class Steps(NamedTuple):
     mask: Array | None = None
     resets: Array | None = None
 
+    def valid(self, rows: int, count: int) -> Array:
+        """Return the mask (N, T) of the steps that run."""
+        if self.lengths is not None:
+            ends: Array = np.asarray(self.lengths)[:, None]
+            return np.arange(count) < ends
+        return np.ones((rows, count), bool) if self.mask is None else self.mask
+
 
 class Kept(NamedTuple):
     """What a run keeps between forward and backward."""
@@ -53,6 +60,59 @@ class Kept(NamedTuple):
     dropped: Array | None
     learned: list[bool]
     carried: list[Array] | None
+    split: Split | None
+
+
+class Split:
+    """Rows in two: from states carried on to the first reset, and from there on.
+
+    A native call has the same states to start with and to go back to. So where these
+    differ each row runs as two, which share its steps.
+    """
+
+    def __init__(
+        self, x: Array, steps: Steps, backwards: bool, carried: States, fresh: States
+    ) -> None:
+        assert steps.resets is not None
+        valid = steps.valid(*x.shape[:2])
+        way = slice(None, None, -1 if backwards else 1)
+        resets = (steps.resets & valid)[:, way]
+        passed: Array = np.logical_or.accumulate(resets, axis=1)
+        passed = passed[:, way]
+        self._rows = len(x)
+        self._passed = passed[..., None]
+        self._reset: Array = passed.any(axis=1)[:, None]
+        self.x = np.concatenate([x, x])
+        self.states: States = [
+            np.concatenate([a, np.zeros_like(a) if b is None else b])
+            for a, b in zip(carried, fresh, strict=True)
+            if a is not None
+        ]
+        self.options: dict[str, Any] = {
+            "lengths": None,
+            "mask": np.concatenate([valid & ~passed, valid & passed]),
+            "resets": np.concatenate([steps.resets] * 2),
+        }
+
+    def joined(self, y: Array | None, last: list[Array]) -> tuple[Any, list[Array]]:
+        """Return outputs and last states of the rows, given those of their parts."""
+        n = self._rows
+        if y is not None:
+            y = np.where(self._passed, y[n:], y[:n])
+        return y, [np.where(self._reset, a[n:], a[:n]) for a in last]
+
+    def parted(self, dy: Array | None, dlast: States) -> tuple[Array | None, States]:
+        """Return the gradients for what `joined` was given, from its result's."""
+        if dy is not None:
+            dy = _in_two(self._passed, dy)
+        ends = [None if d is None else _in_two(self._reset, d) for d in dlast]
+        return dy, ends
+
+    def added(self, dx: Array | None, grads: list[Array]) -> tuple[Any, list[Array]]:
+        """Return the gradients for x, and for the states that resets go back to."""
+        n, states = self._rows, len(self.states)
+        dx = None if dx is None else dx[:n] + dx[n:]
+        return dx, [*(a[n:] for a in grads[:states]), *grads[states:]]
 
 
 class Run:
@@ -116,24 +176,35 @@ class Run:
         keep: _core.Keep,
         rng: np.random.Generator | None,
         ahead: int | None = None,
-    ) -> tuple[Any, list[Array], _core.Workspace, list[Array] | None]:
+    ) -> tuple[Any, list[Array], _core.Workspace, list[Array] | None, Split | None]:
         workspace = self._workspace()
         options: dict[str, Any] = {}
         if steps is not None:
             options = {**steps._asdict(), "repeat": self._repeat}
+        split = None
         if self._special:
+            goes_on = states is None and self._first._state is not None
             states = self._first_states(states, len(x))
             if self._random:
                 options |= self._regularization(len(x), keep != "nothing", rng)
+            if goes_on and steps is not None and steps.resets is not None:
+                fresh = self._first._fresh_states(len(x))
+                split = Split(x, steps, self._first.go_backwards, states, fresh)
+                x, states = split.x, split.states
+                options |= split.options
+                if masks := options.get("recurrent_masks"):
+                    options["recurrent_masks"] = [np.concatenate([*masks] * 2)]
         y, last = self._packed().forward(
             x, states or self._none, self._sequences, workspace, keep, **options
         )
+        if split is not None:
+            y, last = split.joined(y, last)
         carried: list[Array] | None = last
         if ahead is not None and ahead < x.shape[1]:
             carried = self._after(ahead, x, states, steps, options)
         if self._special and carried is not None:
             self._remember(carried)
-        return y, last[-self._outputs :], workspace, carried
+        return y, last[-self._outputs :], workspace, carried, split
 
     def _after(
         self,
@@ -224,7 +295,7 @@ class Run:
     ) -> tuple[Any, list[Array]]:
         """Return the last layer's states (or None) and last ones."""
         x, _ = self._first._prepare(x, steps)
-        y, last, workspace, _ = self._run(x, states, steps, "nothing", None)
+        y, last, workspace, _, _ = self._run(x, states, steps, "nothing", None)
         self._workspaces.append(workspace)
         return y, last
 
@@ -248,10 +319,12 @@ class Run:
             dropped = self._first._drop(source, rate, len(x), x.shape[2])[:, None]
             x = x * dropped
         learned = [states is None and layer._state is None for layer in self.layers]
-        y, last, workspace, carried = self._run(
+        y, last, workspace, carried, split = self._run(
             x, states, steps, self._keep, rng, ahead
         )
-        return Kept(x, prepared, workspace, y, last, dropped, learned, carried)
+        if split is not None:
+            x, learned = split.x, [True]
+        return Kept(x, prepared, workspace, y, last, dropped, learned, carried, split)
 
     def gradients(
         self, kept: Kept, dy: Array | None, dlast: States, need_dx: bool
@@ -259,8 +332,12 @@ class Run:
         """Return the gradients for x, each layer's weights and the first states."""
         dlast = [*self._none[self._outputs :], *dlast]
         need_dx = need_dx or self._first.prepares
+        if kept.split is not None:
+            dy, dlast = kept.split.parted(dy, dlast)
         dx, arrays = self._packed().backward(kept.workspace, kept.x, dy, dlast, need_dx)
         self._workspaces.append(kept.workspace)
+        if kept.split is not None:
+            dx, arrays = kept.split.added(dx, arrays)
         grads: list[dict[str, Array]] = []
         first: list[Array] = []
         own = iter(arrays)
@@ -565,6 +642,10 @@ class RecurrentLayer(WeightedLayer):
                 )
                 raise ValueError(message)
             return [*self._state]
+        return self._fresh_states(rows)
+
+    def _fresh_states(self, rows: int) -> States:
+        """Return the first states of sequences that no state is carried to."""
         if self.learns:
             return [
                 np.tile(self._weights[f"initial_{name}{suffix}"], (rows, 1))
@@ -1431,8 +1512,8 @@ class JordanRNN(CellLayer):
     def _directions_of(self, states: Array) -> list[Array]:
         return [self._padded(states)]
 
-    def _own_states(self, rows: int) -> States:
-        own = super()._own_states(rows)
+    def _fresh_states(self, rows: int) -> States:
+        own = super()._fresh_states(rows)
         return [None if a is None else self._padded(a) for a in own]
 
     def _learned_gradients(self, first: list[Array]) -> dict[str, Array]:
@@ -1647,9 +1728,7 @@ class GRUD(CellLayer):
     def _last_observations(self, observed: Array, steps: Steps) -> Array:
         """Return the step in which each value was last observed before; -1: none."""
         rows, count, _ = observed.shape
-        valid = np.ones((rows, count), bool) if steps.mask is None else steps.mask
-        if steps.lengths is not None:
-            valid = np.arange(count) < np.asarray(steps.lengths)[:, None]
+        valid = steps.valid(rows, count)
         starts = np.zeros_like(valid) if steps.resets is None else steps.resets & valid
         # From here on in the order of computation.
         way = slice(None, None, -1 if self.go_backwards else 1)
@@ -1887,6 +1966,10 @@ class Stream:
 
 def _plain(flags: Array) -> Array:
     return np.ascontiguousarray(flags)
+
+
+def _in_two(flags: Array, a: Array) -> Array:
+    return np.concatenate([np.where(flags, 0, a), np.where(flags, a, 0)])
 
 
 def _rows(arrays: States | None, order: Array) -> States | None:
