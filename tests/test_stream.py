@@ -101,6 +101,27 @@ def test_a_wrong_state_is_named() -> None:
         stream.reset(np.zeros(9))
 
 
+@pytest.mark.parametrize("kind", ["GRU", "LSTM"])
+def test_a_stream_begins_with_the_learned_state(
+    rng: np.random.Generator, kind: str
+) -> None:
+    options: dict[str, Any] = {"learn_initial_state": True, "return_sequences": True}
+    layer = getattr(gf.layers, kind)(4, **options, seed=1)
+    layer.build(3)
+    drawn = {k: rng.normal(size=w.shape).astype("f") for k, w in layer.weights.items()}
+    layer.set_weights(drawn)
+    x = rng.normal(size=(1, 5, 3)).astype("f")
+    y = layer(x)
+    stream, out = layer.stream(), np.empty(4, "f")
+    layer.set_weights({k: 2 * w for k, w in drawn.items()})
+    for _ in range(2):
+        first = [drawn[f"initial_{name}"] for name in layer.states]
+        np.testing.assert_array_equal(np.atleast_2d(stream.state), first)
+        for t in range(5):
+            np.testing.assert_array_equal(stream.step(x[0, t], out), y[0, t])
+        stream.reset()
+
+
 def test_a_layer_that_is_not_built_has_no_stream() -> None:
     with pytest.raises(ValueError, match="build"):
         gf.layers.GRU(3).stream()

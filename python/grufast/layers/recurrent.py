@@ -77,11 +77,10 @@ class Split:
         valid = steps.valid(*x.shape[:2])
         way = slice(None, None, -1 if backwards else 1)
         resets = (steps.resets & valid)[:, way]
-        passed: Array = np.logical_or.accumulate(resets, axis=1)
-        passed = passed[:, way]
+        passed = np.maximum.accumulate(resets, axis=1)[:, way]
         self._rows = len(x)
         self._passed = passed[..., None]
-        self._reset: Array = passed.any(axis=1)[:, None]
+        self._reset = passed.max(axis=1, keepdims=True, initial=False)
         self.x = np.concatenate([x, x])
         self.states: States = [
             np.concatenate([a, np.zeros_like(a) if b is None else b])
@@ -695,8 +694,7 @@ class RecurrentLayer(WeightedLayer):
             if mask is not None:
                 message = "lengths: expected None beside a mask"
                 raise ValueError(message)
-            lengths = _checks.integers("lengths", np.asarray(lengths), "N", steps + 1)
-            _checks.shape("lengths", lengths.shape, "N", N=rows)
+            lengths = _checked_lengths(lengths, rows, steps)
         flags = _checks.mask(resets, x.shape, "resets")
         if flags is not None and len(self.suffixes) > 1:
             message = "resets: a layer in both directions takes none"
@@ -719,8 +717,12 @@ class RecurrentLayer(WeightedLayer):
         parts = [state]
         if len(self.states) > 1:
             if not (isinstance(state, tuple | list) and len(state) == len(self.states)):
+                got = type(state).__name__
+                if isinstance(state, tuple | list):
+                    got += f" of {len(state)}"
                 message = (
-                    f"initial_state: expected the tuple ({', '.join(self.states)})"
+                    f"initial_state: got {got}, expected the tuple "
+                    f"({', '.join(self.states)})"
                 )
                 raise TypeError(message)
             parts = [*state]
@@ -948,13 +950,27 @@ class CellLayer(RecurrentLayer):
         return not self.go_backwards
 
     def stream(self) -> Stream:
-        """Return a stream that runs the layer one step a call, from the zero state."""
+        """Return a stream that runs the layer one step a call.
+
+        It begins with the zero state, or the learned one. A layer with zoneout, which
+        at inference keeps a part of each state, has none.
+        """
         if self.prepares or self.units != self.output_size or self.go_backwards:
             message = f"{type(self).__name__}: cannot run as a stream"
             raise ValueError(message)
+        if any(self.zones):
+            message = (
+                f"{type(self).__name__}: cannot run as a stream with "
+                f"zoneout={self.zoneout!r}, expected 0"
+            )
+            raise ValueError(message)
         native = self._make_cell(self._built_size())
         native.pack(*self._native_weights(self._weights))
-        return Stream(native.stream(), self.units, len(self.states), self.dtype)
+        first = None
+        if self.learns:
+            states = [self._weights[f"initial_{name}"] for name in self.states]
+            first = np.stack(states) if len(states) > 1 else states[0].copy()
+        return Stream(native.stream(), self.units, len(self.states), self.dtype, first)
 
     @property
     def gates(self) -> int:
@@ -1592,11 +1608,10 @@ class GRUD(CellLayer):
         **options: Unpack[Options],
     ) -> None:
         self.x_mean = x_mean
-        means = np.atleast_1d(np.asarray(x_mean, np.float64))
-        if means.ndim != 1 or not np.isfinite(means).all():
-            message = f"x_mean: got {x_mean!r}, expected a finite number or C of them"
+        message = f"x_mean: got {x_mean!r}, expected a finite number or C of them"
+        self._means = np.atleast_1d(_numbers(x_mean, message))
+        if self._means.ndim != 1 or not np.isfinite(self._means).all():
             raise ValueError(message)
-        self._means = means
         super().__init__(units, "tanh", "sigmoid", options)
         if self.stateful:
             message = "stateful: a GRUD would lose the last observed values, got True"
@@ -1624,7 +1639,12 @@ class GRUD(CellLayer):
         rows, steps, _ = x.shape
         if times is None:
             times = np.arange(steps)
-        when = np.broadcast_to(np.asarray(times, np.float64), (rows, steps))[..., None]
+        expected = f"expected numbers of shape ({steps},) or {rows, steps}"
+        given = _numbers(times, f"times: got {times!r:.60}, {expected}")
+        if given.shape not in ((steps,), (rows, steps)):
+            message = f"times: got shape {given.shape}, {expected}"
+            raise ValueError(message)
+        when = np.broadcast_to(given, (rows, steps))[..., None]
         observed = ~np.isnan(x)
         # The time of the last observation before each step.
         seen = np.where(observed, when, when[:, :1] if steps else 0)
@@ -1812,8 +1832,8 @@ class Bidirectional(RecurrentLayer):
         given: object = layer
         if not isinstance(given, CellLayer):
             message = (
-                f"layer: got {type(layer).__name__}, expected a recurrent layer of one "
-                "direction, such as a GRU"
+                f"layer: got {layer!r}, expected a recurrent layer of one direction, "
+                "such as GRU(8)"
             )
             raise TypeError(message)
         if layer.built:
@@ -1940,14 +1960,20 @@ class Stream:
     ...     assert np.array_equal(stream.step(x[0, t], out), y[0, t])
     """
 
-    __slots__ = ("_dtype", "_native", "_states", "_units", "step")
+    __slots__ = ("_dtype", "_first", "_native", "_states", "_units", "step")
 
     def __init__(
-        self, native: _core.Stream, units: int, states: int, dtype: _checks.DType
+        self,
+        native: _core.Stream,
+        units: int,
+        states: int,
+        dtype: _checks.DType,
+        first: Array | None,
     ) -> None:
         self._native, self._units, self._dtype = native, units, dtype
-        self._states = states
+        self._states, self._first = states, first
         self.step = native.step
+        self.reset()
 
     @property
     def state(self) -> Array:
@@ -1955,13 +1981,40 @@ class Stream:
         return self._native.state
 
     def reset(self, state: Array | None = None) -> None:
-        """Go back to a state, shaped like `state`, or to zero."""
+        """Go back to a state, shaped like `state`, or to the layer's first one.
+
+        That is zero, or what the layer had learned when the stream was made.
+        """
         if state is not None:
             dims, sizes = "H", {"H": self._units}
             if self._states > 1:
                 dims = f"{self._states} H"
             state = _checks.contiguous("state", state, self._dtype, dims, **sizes)
-        self._native.reset(state)
+        self._native.reset(self._first if state is None else state)
+
+
+def _numbers(value: Any, message: str) -> Array:
+    """Return an array of real numbers as float64."""
+    try:
+        numbers = np.asarray(value)
+    except ValueError:
+        raise ValueError(message) from None
+    if numbers.dtype.kind not in "iuf":
+        raise TypeError(message)
+    return numbers.astype(np.float64)
+
+
+def _checked_lengths(value: Any, rows: int, steps: int) -> Array:
+    if isinstance(value, Sequence) and not len(value):
+        value = np.zeros(0, np.int64)
+    try:
+        given = np.asarray(value)
+    except ValueError:
+        message = f"lengths: got {value!r:.60}, expected {rows} integers"
+        raise ValueError(message) from None
+    lengths = _checks.integers("lengths", given, "N", steps + 1)
+    _checks.shape("lengths", lengths.shape, "N", N=rows)
+    return lengths
 
 
 def _plain(flags: Array) -> Array:
