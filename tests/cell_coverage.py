@@ -17,6 +17,7 @@ from cell_layers import (
 )
 
 CALLS = "stateful"
+CARRIED = "stateful, resets"
 BOTH = "both directions"
 
 HEAD = """\
@@ -40,7 +41,7 @@ This page is made by `python tests/cell_coverage.py`.
 
 def entry(name: str, way: str) -> str:
     pair = (name, way)
-    named = {CALLS: STATEFUL, BOTH: BIDIRECTIONAL}
+    named = {CALLS: STATEFUL, CARRIED: STATEFUL, BOTH: BIDIRECTIONAL}
     own = pair in PAIRS or name in named.get(way, ())
     others = {"P": PYTORCH, "K": KERAS, "X": ONNX}
     letters = "O" * own + "".join(k for k, pairs in others.items() if pair in pairs)
@@ -48,7 +49,7 @@ def entry(name: str, way: str) -> str:
 
 
 def page() -> str:
-    ways = (*SEMANTICS, CALLS, BOTH)
+    ways = (*SEMANTICS, CALLS, CARRIED, BOTH)
     lines = ["| layer | " + " | ".join(ways) + " |", "|---" * (len(ways) + 1) + "|"]
     for name in LAYERS:
         entries = " | ".join(entry(name, way) for way in ways)

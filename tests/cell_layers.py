@@ -97,10 +97,13 @@ BIDIRECTIONAL = (
     "JordanRNN",
     "LSTM",
     "LSTM peephole",
+    "LSTM layer_norm",
     "LSTM softsign",
     "GRU",
     "GRU reset_before",
+    "GRU layer_norm",
     "GRU softsign",
+    "GRU swish reset_before",
     "MGU",
 )
 BIDIRECTIONAL_WAYS = ("initial state", "lengths", "mask", "repeat")

@@ -362,6 +362,62 @@ def test_both_directions_are_right(
         assert_close(key, value, expected[key], kind_of, 4 * 17, floor)
 
 
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("name", BIDIRECTIONAL)
+def test_both_directions_are_two_layers_with_noise_and_learned_states_too(
+    rng: np.random.Generator, name: str
+) -> None:
+    kind = LAYERS[name]
+    options: dict[str, Any] = {
+        "return_sequences": True,
+        "return_state": True,
+        "recurrent_dropout": 0.3,
+        "zoneout": 0.2,
+        "learn_initial_state": True,
+    }
+    layer = layers.Bidirectional(kind.make(5, **options, seed=3))
+    layer.build(3)
+    weights = {
+        key: rng.normal(size=a.shape).astype(np.float32) / 2
+        for key, a in layer.weights.items()
+    }
+    layer.set_weights(weights)
+    x = rng.normal(size=(9, 7, 3)).astype(np.float32)
+    call = {"lengths": rng.integers(0, 8, size=9)}
+    twin = generator_of(layer)  # draws for one direction, then for the other
+    (y, *last), context = layer.forward(x, **call)
+    dy = rng.normal(size=y.shape).astype(np.float32)
+    dx, grads = layer.backward((dy, *[None] * len(last)), context)
+    inferred_y, *_ = layer(x, **call)
+
+    both = []
+    for d, suffix in enumerate(layer.suffixes):
+        one = kind.make(5, **options, go_backwards=d == 1)
+        one.build(3)
+        one.set_weights({key: weights[f"{key}{suffix}"] for key in one.weights})
+        one._rng = twin
+        own_dy = np.split(dy, 2, axis=-1)[d]
+        way = slice(None, None, -1 if d else 1)  # outputs in the order of computation
+        (own_y, *own_last), own_context = one.forward(x, **call)
+        own_dy = np.ascontiguousarray(own_dy[:, way])
+        own_dx, own_grads = one.backward((own_dy, *[None] * len(last)), own_context)
+        expected = {f"{key}{suffix}": a for key, a in own_grads.items()}
+        expected |= {str(i): a for i, a in enumerate(own_last)}
+        actual = {f"{key}{suffix}": grads[f"{key}{suffix}"] for key in own_grads}
+        actual |= {str(i): a[d] for i, a in enumerate(last)}
+        assert_same_bits(actual, expected)
+        both.append((own_y[:, way], own_dx, one(x, **call)[0][:, way]))
+    (y_0, dx_0, inferred_0), (y_1, dx_1, inferred_1) = both
+    assert_same_bits(
+        {"y": y, "inferred": inferred_y},
+        {
+            "y": np.concatenate([y_0, y_1], axis=-1),
+            "inferred": np.concatenate([inferred_0, inferred_1], axis=-1),
+        },
+    )
+    np.testing.assert_allclose(dx, dx_0 + dx_1, rtol=1e-5, atol=1e-5)
+
+
 # Layers on top of each other
 
 
@@ -435,6 +491,10 @@ def test_a_summary_has_the_textbooks_counts(name: str, bias: Any) -> None:
 
 
 # Errors
+
+X = np.ones((2, 3, 4), np.float32)
+H = np.ones((2, 5), np.float32)
+FLAGS = np.ones((2, 3), bool)
 
 
 @pytest.mark.parametrize(
@@ -539,6 +599,26 @@ def test_a_summary_has_the_textbooks_counts(name: str, bias: Any) -> None:
             "x_mean: got [[1.0]], expected a finite number",
         ),
         (
+            lambda: layers.GRUD(2, x_mean="a"),
+            TypeError,
+            "x_mean: got 'a', expected a finite number",
+        ),
+        (
+            lambda: layers.GRUD(2, x_mean=[1.0, [2.0]]),
+            ValueError,
+            "x_mean: got [1.0, [2.0]], expected a finite number",
+        ),
+        (
+            lambda: layers.GRUD.inputs(X, np.arange(2)),
+            ValueError,
+            "times: got shape (2,), expected numbers of shape (3,) or (2, 3)",
+        ),
+        (
+            lambda: layers.GRUD.inputs(X, ["a", "b", "c"]),
+            TypeError,
+            "times: got ['a', 'b', 'c'], expected numbers of shape (3,)",
+        ),
+        (
             lambda: layers.GRUD(2, x_mean=[1.0, 2.0]).build(3),
             ValueError,
             "x_mean: got 2 numbers for 3 inputs",
@@ -570,6 +650,16 @@ def test_a_summary_has_the_textbooks_counts(name: str, bias: Any) -> None:
         ),
         (lambda: layers.GRUD(2).stream(), ValueError, "GRUD: cannot run as a stream"),
         (
+            lambda: layers.LSTM(2, zoneout=(0.0, 0.1)).stream(),
+            ValueError,
+            "LSTM: cannot run as a stream with zoneout=(0.0, 0.1), expected 0",
+        ),
+        (
+            lambda: layers.Bidirectional(layers.MGU),
+            TypeError,
+            "layer: got <class 'grufast.layers.recurrent.MGU'>, expected a recurrent",
+        ),
+        (
             lambda: layers.JordanRNN(3, 2).stream(),
             ValueError,
             "JordanRNN: cannot run as a stream",
@@ -581,16 +671,11 @@ def test_a_layer_says_what_it_cannot_be(make: Any, error: Any, message: str) -> 
         make()
 
 
-X = np.ones((2, 3, 4), np.float32)
-H = np.ones((2, 5), np.float32)
-FLAGS = np.ones((2, 3), bool)
-
-
 @pytest.mark.parametrize(
     ("state", "call", "error", "message"),
     [
-        (H, {}, TypeError, "initial_state: expected the tuple (h, c)"),
-        ((H,), {}, TypeError, "initial_state: expected the tuple (h, c)"),
+        (H, {}, TypeError, "initial_state: got ndarray, expected the tuple (h, c)"),
+        ((H,), {}, TypeError, "initial_state: got tuple of 1, expected the tuple (h"),
         (
             (H, H[:1]),
             {},
@@ -608,6 +693,8 @@ FLAGS = np.ones((2, 3), bool)
         (None, {"lengths": [1, -1]}, ValueError, "lengths: got the index -1"),
         (None, {"lengths": [1]}, ValueError, "lengths: got shape (1,), expected"),
         (None, {"lengths": [1.0, 2.0]}, TypeError, "lengths: got an array of float64"),
+        (None, {"lengths": []}, ValueError, "lengths: got shape (0,), expected (N)"),
+        (None, {"lengths": [[1], [2, 3]]}, ValueError, "lengths: got [[1], [2, 3]], e"),
         (None, {"mask": FLAGS[:, :2]}, ValueError, "mask: got shape (2, 2)"),
         (None, {"mask": FLAGS.astype(int)}, TypeError, "mask: got an array of int64"),
         (None, {"mask": [[True]]}, TypeError, "mask: got list, expected"),
