@@ -13,26 +13,14 @@ from grufast._checks import Array, Shape
 from grufast.layers.base import Common, Layer
 
 
-class Flatten(Layer):
-    """Makes each row of the batch one-dimensional: (N, T, C) becomes (N, T * C).
-
-    Examples
-    --------
-    >>> import grufast as gf
-    >>> import numpy as np
-    >>> gf.layers.Flatten()(np.ones((4, 10, 3), np.float32)).shape
-    (4, 30)
-    """
+class _Reshaping(Layer):
+    """The elements of each row in another shape, which `output_shape` says."""
 
     dims = "N ..."
 
-    def output_shape(self, input_shape: Shape) -> Shape:
-        """Return (N, all other sizes multiplied)."""
-        _checks.shape("x", input_shape, self.dims)
-        return input_shape[0], _product(input_shape[1:])
-
     def _infer(self, x: Array, mask: Array | None = None) -> Array:
-        return x.reshape(x.shape[0], math.prod(x.shape[1:]))
+        shape: Any = self.output_shape(x.shape)
+        return x.reshape(shape)
 
     def _train(
         self, x: Array, rng: np.random.Generator | None, mask: Array | None = None
@@ -45,7 +33,24 @@ class Flatten(Layer):
         return dy.reshape(saved), {}
 
 
-class Reshape(Layer):
+class Flatten(_Reshaping):
+    """Makes each row of the batch one-dimensional: (N, T, C) becomes (N, T * C).
+
+    Examples
+    --------
+    >>> import grufast as gf
+    >>> import numpy as np
+    >>> gf.layers.Flatten()(np.ones((4, 10, 3), np.float32)).shape
+    (4, 30)
+    """
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        """Return (N, all other sizes multiplied)."""
+        _checks.shape("x", input_shape, self.dims)
+        return input_shape[0], _product(input_shape[1:])
+
+
+class Reshape(_Reshaping):
     """Gives each row of the batch another shape.
 
     Parameters
@@ -62,8 +67,6 @@ class Reshape(Layer):
     >>> gf.layers.Reshape((-1, 2))(np.ones((4, 10), np.float32)).shape
     (4, 5, 2)
     """
-
-    dims = "N ..."
 
     def __init__(self, target_shape: Iterable[int], **common: Unpack[Common]) -> None:
         super().__init__(**common)
@@ -93,20 +96,6 @@ class Reshape(Layer):
                 )
                 raise ValueError(message)
         return (input_shape[0], *(left if s == -1 else s for s in self.target_shape))
-
-    def _infer(self, x: Array, mask: Array | None = None) -> Array:
-        shape: Any = self.output_shape(x.shape)
-        return x.reshape(shape)
-
-    def _train(
-        self, x: Array, rng: np.random.Generator | None, mask: Array | None = None
-    ) -> tuple[Array, Any]:
-        return self._infer(x), x.shape
-
-    def _gradients(
-        self, dy: Array, saved: Any, need_dx: bool
-    ) -> tuple[Array | None, dict[str, Array]]:
-        return dy.reshape(saved), {}
 
 
 class RepeatVector(Layer):
