@@ -23,9 +23,11 @@ from cell_layers import (
     Kind,
     assert_right,
     drawn_zone,
+    first_states,
     generator_of,
     how_to_run,
     inferred,
+    initial_state,
     layer_input,
     layer_of,
     new_case,
@@ -71,6 +73,11 @@ MERGE: dict[str, tuple[Any, Any]] = {
     "mul": (lambda a, b: a * b, lambda dy, a, b: (dy * b, dy * a)),
 }
 MODES = tuple(MERGE)
+
+
+X = np.ones((2, 3, 4), np.float32)
+H = np.ones((2, 5), np.float32)
+FLAGS = np.ones((2, 3), bool)
 
 
 def sizes_of(pair: int, dtype: Dtype) -> list[tuple[int, int, int, int]]:
@@ -217,6 +224,45 @@ def test_resets_of_a_stateful_layer_go_back_to_the_first_states(
     assert_same_bits(
         outputs(case, layer(x, **call)), {k: runs[0][k] for k in ("y", *_ends(case))}
     )
+
+
+@pytest.mark.parametrize("name", STATEFUL)
+def test_a_stateful_layer_goes_on_from_states_that_it_is_given(
+    rng: np.random.Generator, name: str
+) -> None:
+    kind = LAYERS[name]
+    case = new_case(rng, kind, (3, 7, 3, 5), "float32")
+    x, resets = layer_input(case), np.zeros((3, 7), bool)
+    resets[:, 4] = True
+    layer = layer_of(kind, case, stateful=True)
+    given = initial_state(case)
+    layer.reset_states(given)
+    kept = [a.copy() for a in first_states(case)]
+    for a in first_states(case):
+        a[:] = 0  # they were copied
+    y, *_ = layer(x, resets=resets)
+    plain = layer_of(kind, case)
+    start = tuple(kept) if len(kept) > 1 else kept[0]
+    np.testing.assert_array_equal(y[:, :4], plain(x[:, :4], start)[0])
+    np.testing.assert_array_equal(y[:, 4:], plain(x[:, 4:])[0])
+
+
+def test_states_to_go_on_from_are_checked() -> None:
+    layer = layers.LSTM(5, stateful=True)
+    both = layers.Bidirectional(layers.MGU(5, stateful=True))
+    cases: list[tuple[Any, Any, type[Exception], str]] = [
+        (layer, H, TypeError, "states: got ndarray, expected the tuple (h, c)"),
+        (layer, (H, H[:1]), ValueError, "states: got shape (1, 5), expected (N, H)"),
+        (layer, (H[0], H[0]), ValueError, "states: got shape (5,), expected (N, H)"),
+        (layer, ([1.0], H), TypeError, "states: got list, expected a NumPy array"),
+        (both, H, ValueError, "states: got shape (2, 5), expected (2, N, H)"),
+        (layers.GRU(5), H, ValueError, "states: expected None, as the layer is not"),
+    ]
+    for own, states, error, message in cases:
+        with pytest.raises(error, match=re.escape(message)):
+            own.reset_states(states)
+    both.reset_states(np.stack([H, H]))
+    assert both(X).shape == (2, 10)
 
 
 def _ends(case: Any) -> list[str]:
@@ -491,10 +537,6 @@ def test_a_summary_has_the_textbooks_counts(name: str, bias: Any) -> None:
 
 
 # Errors
-
-X = np.ones((2, 3, 4), np.float32)
-H = np.ones((2, 5), np.float32)
-FLAGS = np.ones((2, 3), bool)
 
 
 @pytest.mark.parametrize(

@@ -488,9 +488,27 @@ class RecurrentLayer(WeightedLayer):
         size = self.output_size
         return (rows, steps, size) if self.return_sequences else (rows, size)
 
-    def reset_states(self) -> None:
-        """Forget the states that ``stateful=True`` carries from call to call."""
-        self._state = None
+    def reset_states(self, states: Any = None) -> None:
+        """Forget the states that ``stateful=True`` carries from call to call.
+
+        Parameters
+        ----------
+        states : ndarray or tuple of ndarray, optional
+            What the next call goes on from in their place; shaped like its
+            `initial_state`, and copied. Resets of that call go back to the first
+            state, not to these.
+        """
+        if states is None:
+            self._state = None
+            return
+        if not self.stateful:
+            message = "states: expected None, as the layer is not stateful"
+            raise ValueError(message)
+        some = states[0] if isinstance(states, tuple | list) and states else states
+        rows = some.shape[-2] if isinstance(some, np.ndarray) and some.ndim > 1 else 0
+        checked = self._checked_state(states, rows, "states")
+        assert checked is not None
+        self._state = [a.copy() for a in checked if a is not None]
 
     def __call__(
         self,
@@ -517,7 +535,9 @@ class RecurrentLayer(WeightedLayer):
         mask : ndarray of bool (N, T), optional
             The same for any pattern: False where a step is padding.
         resets : ndarray of bool (N, T), optional
-            Where the state is the initial one again before the step.
+            Where the state is the initial one again before the step: `initial_state`,
+            else zero or the learned one, also where ``stateful=True`` carries another
+            one on. Not for layers in both directions.
 
         Returns
         -------
@@ -528,7 +548,7 @@ class RecurrentLayer(WeightedLayer):
         """
         x = self._checked_input(x)
         steps = self._checked_steps(x, lengths, mask, resets)
-        y, last = self._run.infer(x, self._checked_state(initial_state, x), steps)
+        y, last = self._run.infer(x, self._checked_state(initial_state, len(x)), steps)
         return self._output(y, last)
 
     def forward(
@@ -546,7 +566,7 @@ class RecurrentLayer(WeightedLayer):
         """
         x = self._checked_input(x)
         steps = self._checked_steps(x, lengths, mask, resets)
-        states = self._checked_state(initial_state, x)
+        states = self._checked_state(initial_state, len(x))
         kept = self._run.train(x, states, steps)
         return self._output(kept.y, kept.last), Context(
             self, (kept, x.shape, states is not None)
@@ -711,7 +731,9 @@ class RecurrentLayer(WeightedLayer):
         sizes = {"N": rows, "H": self.cell.state_size}
         return _checks.contiguous(name, value, self.dtype, dims, **sizes)
 
-    def _checked_state(self, state: Any, x: Array) -> States | None:
+    def _checked_state(
+        self, state: Any, rows: int, name: str = "initial_state"
+    ) -> States | None:
         if state is None:
             return None
         parts = [state]
@@ -721,13 +743,12 @@ class RecurrentLayer(WeightedLayer):
                 if isinstance(state, tuple | list):
                     got += f" of {len(state)}"
                 message = (
-                    f"initial_state: got {got}, expected the tuple "
-                    f"({', '.join(self.states)})"
+                    f"{name}: got {got}, expected the tuple ({', '.join(self.states)})"
                 )
                 raise TypeError(message)
             parts = [*state]
         by_state = [
-            self._directions_of(self._checked_states("initial_state", part, len(x)))
+            self._directions_of(self._checked_states(name, part, rows))
             for part in parts
         ]
         return [own for direction in zip(*by_state, strict=True) for own in direction]
