@@ -586,6 +586,14 @@ def test_wrong_shapes_are_named(
             call(shape)
 
 
+def test_time_distributed_names_the_shape_that_it_was_given() -> None:
+    layer = layers.TimeDistributed(layers.Dense(3))
+    message = r"x: got shape \(2, 4\); of a step alone, x: got shape \(None,\), expect"
+    for call in (layer.output_shape, lambda s: layer(np.ones(s, np.float32))):
+        with pytest.raises(ValueError, match=message):
+            call((2, 4))
+
+
 # Against PyTorch
 
 

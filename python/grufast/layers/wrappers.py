@@ -117,7 +117,11 @@ class TimeDistributed(Layer):
     def output_shape(self, input_shape: Shape) -> Shape:
         """Return (N, T, and what the layer makes of a row)."""
         _checks.shape("x", input_shape, self.dims)
-        inner = self.layer.output_shape((None, *input_shape[2:]))
+        try:
+            inner = self.layer.output_shape((None, *input_shape[2:]))
+        except ValueError as error:
+            message = f"x: got shape {input_shape}; of a step alone, {error}"
+            raise ValueError(message) from None
         return (*input_shape[:2], *inner[1:])
 
     def _infer(self, x: Array, mask: Array | None = None) -> Array:
