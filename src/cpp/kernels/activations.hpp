@@ -20,16 +20,17 @@
 namespace grufast {
 namespace {
 
-template <class T>
+template <class V>
 struct Activated {
-    Vec<T> value, slope;
+    V value, slope;
 };
 
 // e^-|a|.
 template <class T>
 GRUFAST_INLINE Vec<T> decay(Vec<T> a) {
     const Vec<T> size = absolute<T>(a), limit = splat<T>(ExpConstants<T>::exp_limit);
-    return size > limit ? Vec<T>{} : exp<T>(-at_most(size, limit));
+    const Vec<T> e = exp(One<T>(-at_most(size, limit)));
+    return size > limit ? Vec<T>{} : e;
 }
 
 // sigmoid(a) and 1 - sigmoid(a), each to full relative accuracy.
@@ -49,11 +50,11 @@ GRUFAST_INLINE Vec<T> clamp(Vec<T> a, T limit) {
 }
 
 template <class T>
-GRUFAST_INLINE Activated<T> elu(Vec<T> a) {
+GRUFAST_INLINE Activated<Vec<T>> elu(Vec<T> a) {
     const Vec<T> low = splat<T>(-ExpConstants<T>::exp_limit);
-    const ExpParts<T> e = exp_parts<T>(at_most(at_least(a, low), Vec<T>{}));
-    return {a > 0 ? a : fma(e.scale, e.q, e.scale - 1),
-            a > 0 ? splat<T>(1) : fma(e.scale, e.q, e.scale)};
+    const One<T> below = at_most(at_least(a, low), Vec<T>{});
+    const Vec<T> less = expm1(below), power = exp(below);
+    return {a > 0 ? a : less, a > 0 ? splat<T>(1) : power};
 }
 
 // Phi(-t) = e^(-t^2 / 2) u P(w), t >= 0, u = 4 / (4 + t) and w = 2 u - 1: a Chebyshev fit
@@ -79,7 +80,7 @@ constexpr double kNormalTail<double>[] = {
     9.6784350185556650454e-2,  0.15197416049297307492,     0.18882128260393786287};
 
 template <class T>
-GRUFAST_INLINE Activated<T> gelu(Vec<T> a) {
+GRUFAST_INLINE Activated<Vec<T>> gelu(Vec<T> a) {
     const Vec<T> t = absolute<T>(a), u = 4 / (4 + t), w = 2 * u - 1;
     Vec<T> p = splat<T>(kNormalTail<T>[0]);
     constexpr int terms = sizeof kNormalTail<T> / sizeof kNormalTail<T>[0];
@@ -92,7 +93,7 @@ GRUFAST_INLINE Activated<T> gelu(Vec<T> a) {
 }
 
 template <class T>
-GRUFAST_INLINE Activated<T> swish(Vec<T> a) {
+GRUFAST_INLINE Activated<Vec<T>> swish(Vec<T> a) {
     const Logistic<T> s = logistic<T>(a);
     const Vec<T> c = clamp<T>(a, ExpConstants<T>::exp_limit);
     return {a * s.value, fma(c, s.value * s.rest, s.value)};
@@ -100,16 +101,16 @@ GRUFAST_INLINE Activated<T> swish(Vec<T> a) {
 
 template <class T>
 GRUFAST_INLINE Vec<T> softplus(Vec<T> a) {
-    return at_least(a, Vec<T>{}) + log1p<T>(decay<T>(a));
+    return at_least(a, Vec<T>{}) + Vec<T>(log1p(One<T>(decay<T>(a))));
 }
 
 template <class T>
 GRUFAST_INLINE Vec<T> activation(Activation which, Vec<T> a) {
     switch (which) {
         case kTanh:
-            return tanh<T>(a);
+            return tanh(One<T>(a));
         case kSigmoid:
-            return sigmoid<T>(a);
+            return sigmoid(One<T>(a));
         case kRelu:
             return at_least(a, Vec<T>{});
         case kHardSigmoid:
@@ -132,15 +133,15 @@ GRUFAST_INLINE Vec<T> activation(Activation which, Vec<T> a) {
 }
 
 template <class T>
-GRUFAST_INLINE Activated<T> activated(Activation which, Vec<T> a) {
+GRUFAST_INLINE Activated<Vec<T>> activated(Activation which, Vec<T> a) {
     const Vec<T> one = splat<T>(1), zero = {};
     switch (which) {
         case kTanh: {
-            const Vec<T> y = tanh<T>(a);
+            const Vec<T> y = tanh(One<T>(a));
             return {y, 1 - y * y};
         }
         case kSigmoid: {
-            const Vec<T> y = sigmoid<T>(a);
+            const Vec<T> y = sigmoid(One<T>(a));
             return {y, y * (1 - y)};
         }
         case kRelu:
@@ -186,7 +187,8 @@ GRUFAST_INLINE Vec<T> activation_gradient(Activation which, Vec<T> kept, Vec<T> 
         case kElu:
             return y > 0 ? dy : dy * (y + 1);
         case kSoftplus:
-            return dy * -expm1<T>(-at_most(y, splat<T>(ExpConstants<T>::exp_limit)));
+            return dy *
+                   -Vec<T>(expm1(One<T>(-at_most(y, splat<T>(ExpConstants<T>::exp_limit)))));
         case kGelu:
         case kSwish:
             return dy * activated<T>(which, kept).slope;

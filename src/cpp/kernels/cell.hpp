@@ -6,111 +6,116 @@
 namespace grufast {
 namespace {
 
-// One row's vector of units.
-template <class T>
-struct ForwardUnit {
-    T* slots;                        // in: x's products; out, when saving: the cell's choice
-    const T* before[kMaxSequences];  // the sequences before and after this step
-    T* after[kMaxSequences];
-    const T* parameters;
+// Rows' vectors of units.
+template <class V>
+struct ForwardUnits {
+    using T = typename V::Scalar;
+    Places<T, V::size> slots;  // in: x's products; out, when saving: the cell's choice
+    Places<const T, V::size> before[kMaxSequences];  // the sequences before and after this step
+    Places<T, V::size> after[kMaxSequences];
+    Places<const T, V::size> parameters;
     const Activation* activation;
-    const T* mask;  // of the state in products; null: none
+    Places<const T, V::size> mask;  // of the state in products; null: none
 };
-template <class T>
-struct BackwardUnit {
-    T* slots;  // in: what forward saved; out: gradients
-    const T* before[kMaxSequences];
-    T* carry[kMaxStates];
-    const T* parameters;
+template <class V>
+struct BackwardUnits {
+    using T = typename V::Scalar;
+    Places<T, V::size> slots;  // in: what forward saved; out: gradients
+    Places<const T, V::size> before[kMaxSequences];
+    Places<T, V::size> carry[kMaxStates];
+    Places<const T, V::size> parameters;
     const Activation* activation;
-    const T* mask;
+    Places<const T, V::size> mask;
 };
 
 // The state as products take it.
-template <class T, class U>
-GRUFAST_INLINE Vec<T> masked(const U& u, Vec<T> h) {
-    return u.mask ? h * load<T>(u.mask) : h;
+template <class V, class U>
+GRUFAST_INLINE V masked(const U& u, const V& h) {
+    return u.mask.at[0] ? h * load(u.mask) : h;
 }
 
-template <class T>
+template <class V>
 struct Two {
-    Vec<T> first, second;
+    V first, second;
 };
 
 // The logistic function and tanh: values are saved, and their slopes follow from them.
 struct Usual {
-    template <class T>
-    static GRUFAST_INLINE Vec<T> gate(const Activation*, Vec<T> a) {
-        return sigmoid<T>(a);
+    template <class V>
+    static GRUFAST_INLINE V gate(const Activation*, const V& a) {
+        return sigmoid(a);
     }
-    template <class T>
-    static GRUFAST_INLINE Vec<T> state(const Activation*, Vec<T> a) {
-        return tanh<T>(a);
+    template <class V>
+    static GRUFAST_INLINE V state(const Activation*, const V& a) {
+        return tanh(a);
     }
-    template <class T>
-    static GRUFAST_INLINE Activated<T> state_and_slope(const Activation*, Vec<T> a) {
-        return saved_state<T>(nullptr, tanh<T>(a));
+    template <class V>
+    static GRUFAST_INLINE Activated<V> state_and_slope(const Activation*, const V& a) {
+        return saved_state<V>(nullptr, tanh(a));
     }
     // With one division.
-    template <class T>
-    static GRUFAST_INLINE Two<T> gates(const Activation*, Vec<T> a, Vec<T> b) {
-        const Vec<T> one_e_a = 1 + gate_exp<T>(a), one_e_b = 1 + gate_exp<T>(b);
-        const Vec<T> inverse = 1 / (one_e_a * one_e_b);
+    template <class V>
+    static GRUFAST_INLINE Two<V> gates(const Activation*, const V& a, const V& b) {
+        const V one_e_a = 1 + gate_exp(a), one_e_b = 1 + gate_exp(b);
+        const V inverse = 1 / (one_e_a * one_e_b);
         return {one_e_b * inverse, one_e_a * inverse};
     }
-    template <class T>
-    static GRUFAST_INLINE Two<T> gate_and_state(const Activation*, Vec<T> a, Vec<T> b) {
-        const Vec<T> one_e = 1 + gate_exp<T>(a), m = tanh_expm1<T>(b);
-        const Vec<T> inverse = 1 / (one_e * (m + 2));
-        return {(m + 2) * inverse, with_sign_of<T>(one_e * m * inverse, b)};
+    template <class V>
+    static GRUFAST_INLINE Two<V> gate_and_state(const Activation*, const V& a, const V& b) {
+        const V one_e = 1 + gate_exp(a), m = tanh_expm1(b);
+        const V inverse = 1 / (one_e * (m + 2));
+        return {(m + 2) * inverse, with_sign_of(one_e * m * inverse, b)};
     }
-    template <class T>
-    static GRUFAST_INLINE Vec<T> saved(Vec<T>, Vec<T> value) {
+    template <class V>
+    static GRUFAST_INLINE V saved(const V&, const V& value) {
         return value;
     }
-    template <class T>
-    static GRUFAST_INLINE Activated<T> saved_gate(const Activation*, Vec<T> v) {
+    template <class V>
+    static GRUFAST_INLINE Activated<V> saved_gate(const Activation*, const V& v) {
         return {v, v * (1 - v)};
     }
-    template <class T>
-    static GRUFAST_INLINE Activated<T> saved_state(const Activation*, Vec<T> v) {
+    template <class V>
+    static GRUFAST_INLINE Activated<V> saved_state(const Activation*, const V& v) {
         return {v, 1 - v * v};
     }
 };
 
-// Any: arguments are saved, and backward computes values and slopes from them.
+// Any: arguments are saved, and backward computes values and slopes from them. A vector at a
+// time, which keeps the code for all of them small.
 struct Chosen {
-    template <class T>
-    static GRUFAST_INLINE Vec<T> gate(const Activation* which, Vec<T> a) {
-        return activation<T>(which[1], a);
+    template <class V>
+    static GRUFAST_INLINE V gate(const Activation* which, const V& a) {
+        return activation<typename V::Scalar>(which[1], a);
     }
-    template <class T>
-    static GRUFAST_INLINE Vec<T> state(const Activation* which, Vec<T> a) {
-        return activation<T>(which[0], a);
+    template <class V>
+    static GRUFAST_INLINE V state(const Activation* which, const V& a) {
+        return activation<typename V::Scalar>(which[0], a);
     }
-    template <class T>
-    static GRUFAST_INLINE Activated<T> state_and_slope(const Activation* which, Vec<T> a) {
-        return activated<T>(which[0], a);
+    template <class V>
+    static GRUFAST_INLINE Activated<V> state_and_slope(const Activation* which, const V& a) {
+        const auto found = activated<typename V::Scalar>(which[0], a);
+        return {found.value, found.slope};
     }
-    template <class T>
-    static GRUFAST_INLINE Two<T> gates(const Activation* which, Vec<T> a, Vec<T> b) {
-        return {gate<T>(which, a), gate<T>(which, b)};
+    template <class V>
+    static GRUFAST_INLINE Two<V> gates(const Activation* which, const V& a, const V& b) {
+        return {gate(which, a), gate(which, b)};
     }
-    template <class T>
-    static GRUFAST_INLINE Two<T> gate_and_state(const Activation* which, Vec<T> a, Vec<T> b) {
-        return {gate<T>(which, a), state<T>(which, b)};
+    template <class V>
+    static GRUFAST_INLINE Two<V> gate_and_state(const Activation* which, const V& a,
+                                                const V& b) {
+        return {gate(which, a), state(which, b)};
     }
-    template <class T>
-    static GRUFAST_INLINE Vec<T> saved(Vec<T> sum, Vec<T>) {
+    template <class V>
+    static GRUFAST_INLINE V saved(const V& sum, const V&) {
         return sum;
     }
-    template <class T>
-    static GRUFAST_INLINE Activated<T> saved_gate(const Activation* which, Vec<T> a) {
-        return activated<T>(which[1], a);
+    template <class V>
+    static GRUFAST_INLINE Activated<V> saved_gate(const Activation* which, const V& a) {
+        return state_and_slope(which + 1, a);
     }
-    template <class T>
-    static GRUFAST_INLINE Activated<T> saved_state(const Activation* which, Vec<T> a) {
-        return activated<T>(which[0], a);
+    template <class V>
+    static GRUFAST_INLINE Activated<V> saved_state(const Activation* which, const V& a) {
+        return state_and_slope(which, a);
     }
 };
 

@@ -27,9 +27,13 @@ GRUFAST_INLINE void gemm_panels_of(const PanelGemm<T>& g) {
                     acc.v[r][j] = load<T>(init);
                 }
             }
-            accumulate<T, R, P, N>(acc, g.a + row * g.a_row, g.a_row, 1,
-                                   g.weight + panel * panel_weights, panel_weights, N * lanes,
-                                   g.k);
+            accumulate_ahead<T, R, P, N>(
+                acc, g.a + row * g.a_row, g.a_row, g.weight + panel * panel_weights,
+                panel_weights, g.k, row / R, g.rows / R, 0, panel, g.panels, [&](Index i) {
+                    for (int j = 0; j < N; ++j) {
+                        __builtin_prefetch(out + i * g.out_row + j * lanes, 1);
+                    }
+                });
 #pragma GCC unroll 16
             for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 16

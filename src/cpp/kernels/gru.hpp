@@ -13,13 +13,13 @@ namespace grufast {
 namespace {
 
 // The gradients that all forms share, for the arguments of n and z and for h.
-template <class T>
+template <class V>
 struct GruGradients {
-    Vec<T> dn, dz, carry;
+    V dn, dz, carry;
 };
-template <class T>
-GRUFAST_INLINE GruGradients<T> gru_gradients(Vec<T> dh, Activated<T> n, Activated<T> z,
-                                             Vec<T> h) {
+template <class V>
+GRUFAST_INLINE GruGradients<V> gru_gradients(const V& dh, const Activated<V>& n,
+                                             const Activated<V>& z, const V& h) {
     return {dh * (1 - z.value) * n.slope, dh * (h - n.value) * z.slope, dh * z.value};
 }
 
@@ -46,83 +46,83 @@ struct GruOf {
                                       false};
     static constexpr int back[] = {0};
 
-    template <int S, class T>
-    static GRUFAST_INLINE void forward(const Vec<T>* a, const ForwardUnit<T>& u, bool save) {
-        constexpr Index lanes = kLanes<T>;
-        const Vec<T> q = a[2], x = load<T>(u.slots), h = load<T>(u.before[0]);
+    template <int S, class V>
+    static GRUFAST_INLINE void forward(const V* a, const ForwardUnits<V>& u, bool save) {
+        constexpr Index lanes = V::lanes;
+        const V q = a[2], x = load(u.slots), h = load(u.before[0]);
         if constexpr (kSeparate) {
-            const Vec<T> r = A::template gate<T>(u.activation, a[0]);
-            const Vec<T> z = A::template gate<T>(u.activation, a[1]);
-            const Vec<T> v = fma(r, q, x);
-            store<T>(u.after[0], fma(1 - z, A::template state<T>(u.activation, v), z * h));
+            const V r = A::gate(u.activation, a[0]);
+            const V z = A::gate(u.activation, a[1]);
+            const V v = fma(r, q, x);
+            store(u.after[0], fma(1 - z, A::state(u.activation, v), z * h));
             if (save) {
-                store<T>(u.slots, v);
-                store<T>(u.slots + lanes, a[0]);
-                store<T>(u.slots + 2 * lanes, a[1]);
-                store<T>(u.slots + 3 * lanes, q);
+                store(u.slots, v);
+                store(u.slots + lanes, a[0]);
+                store(u.slots + 2 * lanes, a[1]);
+                store(u.slots + 3 * lanes, q);
             }
         } else {
             // Two divisions serve three gates: with e_z = exp(-a_z), v = x_n + r q and
             // m = e^2|v| - 1, z = 1 / (1 + e_z) and |n| = m / (m + 2) share the denominator
             // (1 + e_z) (m + 2).
-            const Vec<T> r = 1 / (1 + gate_exp<T>(a[0]));
-            const Vec<T> e_z = gate_exp<T>(a[1]);
-            const Vec<T> v = fma(r, q, x);
-            const Vec<T> m = tanh_expm1<T>(v);
-            const Vec<T> inverse = 1 / ((1 + e_z) * (m + 2));
-            const Vec<T> z = (m + 2) * inverse, m_signed = with_sign_of<T>(m, v);
-            store<T>(u.after[0], fma(e_z * m_signed, inverse, h * z));
+            const V r = 1 / (1 + gate_exp(a[0]));
+            const V e_z = gate_exp(a[1]);
+            const V v = fma(r, q, x);
+            const V m = tanh_expm1(v);
+            const V inverse = 1 / ((1 + e_z) * (m + 2));
+            const V z = (m + 2) * inverse, m_signed = with_sign_of(m, v);
+            store(u.after[0], fma(e_z * m_signed, inverse, h * z));
             if (save) {
-                store<T>(u.slots, fma(e_z, m_signed, m_signed) * inverse);
-                store<T>(u.slots + lanes, r);
-                store<T>(u.slots + 2 * lanes, z);
-                store<T>(u.slots + 3 * lanes, q);
+                store(u.slots, fma(e_z, m_signed, m_signed) * inverse);
+                store(u.slots + lanes, r);
+                store(u.slots + 2 * lanes, z);
+                store(u.slots + 3 * lanes, q);
             }
         }
     }
 
-    template <int B, class T>
-    static GRUFAST_INLINE void backward(Vec<T> dh, const BackwardUnit<T>& u) {
-        constexpr Index lanes = kLanes<T>;
+    template <int B, class V>
+    static GRUFAST_INLINE void backward(const V& dh, const BackwardUnits<V>& u) {
+        constexpr Index lanes = V::lanes;
         const Activation* which = u.activation;
-        const Activated<T> n = A::template saved_state<T>(which, load<T>(u.slots));
-        const Activated<T> r = A::template saved_gate<T>(which, load<T>(u.slots + lanes));
-        const Activated<T> z = A::template saved_gate<T>(which, load<T>(u.slots + 2 * lanes));
-        const Vec<T> q = load<T>(u.slots + 3 * lanes);
-        const GruGradients<T> g = gru_gradients<T>(dh, n, z, load<T>(u.before[0]));
-        store<T>(u.slots, g.dn);
-        store<T>(u.slots + lanes, g.dn * q * r.slope);
-        store<T>(u.slots + 2 * lanes, g.dz);
-        store<T>(u.slots + 3 * lanes, g.dn * r.value);
-        store<T>(u.carry[0], g.carry);
+        const Activated<V> n = A::saved_state(which, load(u.slots));
+        const Activated<V> r = A::saved_gate(which, load(u.slots + lanes));
+        const Activated<V> z = A::saved_gate(which, load(u.slots + 2 * lanes));
+        const V q = load(u.slots + 3 * lanes);
+        const GruGradients<V> g = gru_gradients(dh, n, z, load(u.before[0]));
+        store(u.slots, g.dn);
+        store(u.slots + lanes, g.dn * q * r.slope);
+        store(u.slots + 2 * lanes, g.dz);
+        store(u.slots + 3 * lanes, g.dn * r.value);
+        store(u.carry[0], g.carry);
     }
 };
 
 // Of the forms with the reset before the product, n, r, z being their first slots: the state
 // after h, and the gradients, given that of the state (B = 0) or of r h (B = 1).
-template <class A, class T>
-GRUFAST_INLINE void reset_before_state(Vec<T> a_n, const ForwardUnit<T>& u, Vec<T> h,
+template <class A, class V>
+GRUFAST_INLINE void reset_before_state(const V& a_n, const ForwardUnits<V>& u, const V& h,
                                        bool save) {
-    const Vec<T> saved_z = load<T>(u.slots + 2 * kLanes<T>);
-    const Vec<T> z = A::template saved_gate<T>(u.activation, saved_z).value;
-    const Vec<T> n = A::template state<T>(u.activation, a_n);
-    store<T>(u.after[0], fma(1 - z, n, z * h));
-    if (save) store<T>(u.slots, A::template saved<T>(a_n, n));
+    const V saved_z = load(u.slots + 2 * V::lanes);
+    const V z = A::saved_gate(u.activation, saved_z).value;
+    const V n = A::state(u.activation, a_n);
+    store(u.after[0], fma(1 - z, n, z * h));
+    if (save) store(u.slots, A::saved(a_n, n));
 }
-template <class A, int B, class T>
-GRUFAST_INLINE void reset_before_gradients(Vec<T> d, const BackwardUnit<T>& u, Vec<T> h) {
-    T *const slot_r = u.slots + kLanes<T>, *const slot_z = slot_r + kLanes<T>;
+template <class A, int B, class V>
+GRUFAST_INLINE void reset_before_gradients(const V& d, const BackwardUnits<V>& u, const V& h) {
+    const auto slot_r = u.slots + V::lanes, slot_z = slot_r + V::lanes;
     if constexpr (B == 0) {
-        const Activated<T> n = A::template saved_state<T>(u.activation, load<T>(u.slots));
-        const Activated<T> z = A::template saved_gate<T>(u.activation, load<T>(slot_z));
-        const GruGradients<T> g = gru_gradients<T>(d, n, z, h);
-        store<T>(u.slots, g.dn);
-        store<T>(slot_z, g.dz);
-        store<T>(u.carry[0], g.carry);
+        const Activated<V> n = A::saved_state(u.activation, load(u.slots));
+        const Activated<V> z = A::saved_gate(u.activation, load(slot_z));
+        const GruGradients<V> g = gru_gradients(d, n, z, h);
+        store(u.slots, g.dn);
+        store(slot_z, g.dz);
+        store(u.carry[0], g.carry);
     } else {
-        const Activated<T> r = A::template saved_gate<T>(u.activation, load<T>(slot_r));
-        store<T>(slot_r, d * h * r.slope);
-        store<T>(u.carry[0], fma(d, r.value, load<T>(u.carry[0])));
+        const Activated<V> r = A::saved_gate(u.activation, load(slot_r));
+        store(slot_r, d * h * r.slope);
+        store(u.carry[0], fma(d, r.value, load(u.carry[0])));
     }
 }
 
@@ -149,25 +149,25 @@ struct GruResetBeforeOf {
         false};
     static constexpr int back[] = {0, 1};
 
-    template <int S, class T>
-    static GRUFAST_INLINE void forward(const Vec<T>* a, const ForwardUnit<T>& u, bool save) {
-        constexpr Index lanes = kLanes<T>;
-        const Vec<T> h = load<T>(u.before[0]);
+    template <int S, class V>
+    static GRUFAST_INLINE void forward(const V* a, const ForwardUnits<V>& u, bool save) {
+        constexpr Index lanes = V::lanes;
+        const V h = load(u.before[0]);
         if constexpr (S == 0) {
-            const Two<T> rz = A::template gates<T>(u.activation, a[0], a[1]);
-            store<T>(u.after[1], rz.first * (kSeparate ? masked<T>(u, h) : h));
-            store<T>(u.slots + 2 * lanes, A::template saved<T>(a[1], rz.second));
-            if (save) store<T>(u.slots + lanes, A::template saved<T>(a[0], rz.first));
+            const Two<V> rz = A::gates(u.activation, a[0], a[1]);
+            store(u.after[1], rz.first * (kSeparate ? masked(u, h) : h));
+            store(u.slots + 2 * lanes, A::saved(a[1], rz.second));
+            if (save) store(u.slots + lanes, A::saved(a[0], rz.first));
         } else {
-            reset_before_state<A, T>(a[0], u, h, save);
+            reset_before_state<A>(a[0], u, h, save);
         }
     }
 
     // Stage 0 receives dh, stage 1 the gradient of r h, which is the product of dn with U_n.
-    template <int B, class T>
-    static GRUFAST_INLINE void backward(Vec<T> d, const BackwardUnit<T>& u) {
-        const Vec<T> h = load<T>(u.before[0]);
-        reset_before_gradients<A, B, T>(B > 0 && kSeparate ? masked<T>(u, d) : d, u, h);
+    template <int B, class V>
+    static GRUFAST_INLINE void backward(const V& d, const BackwardUnits<V>& u) {
+        const V h = load(u.before[0]);
+        reset_before_gradients<A, B>(B > 0 && kSeparate ? masked(u, d) : d, u, h);
     }
 };
 

@@ -35,41 +35,45 @@ struct GruDecay {
     using A = Usual;
 
     // e^-max(0, d)
-    template <class T>
-    static GRUFAST_INLINE Vec<T> decayed_by(Vec<T> d) {
-        return decay<T>(at_least(d, Vec<T>{}));
+    template <class V>
+    static GRUFAST_INLINE V decayed_by(const V& d) {
+        return V::of([&](int i) GRUFAST_ALWAYS {
+            return decay<typename V::Scalar>(at_least(d, 0).v[i]);
+        });
     }
 
-    template <int S, class T>
-    static GRUFAST_INLINE void forward(const Vec<T>* a, const ForwardUnit<T>& u, bool save) {
-        constexpr Index lanes = kLanes<T>;
+    template <int S, class V>
+    static GRUFAST_INLINE void forward(const V* a, const ForwardUnits<V>& u, bool save) {
+        constexpr Index lanes = V::lanes;
         if constexpr (S == 0) {
-            const Vec<T> gamma = decayed_by<T>(load<T>(u.slots + 3 * lanes));
-            store<T>(u.after[1], gamma * masked<T>(u, load<T>(u.before[0])));
+            const V gamma = decayed_by(load(u.slots + 3 * lanes));
+            store(u.after[1], gamma * masked(u, load(u.before[0])));
         } else if constexpr (S == 1) {
-            const Two<T> rz = A::gates<T>(u.activation, a[0], a[1]);
-            store<T>(u.after[2], rz.first * load<T>(u.after[1]));
-            store<T>(u.slots + lanes, rz.first);
-            store<T>(u.slots + 2 * lanes, rz.second);
+            const Two<V> rz = A::gates(u.activation, a[0], a[1]);
+            store(u.after[2], rz.first * load(u.after[1]));
+            store(u.slots + lanes, rz.first);
+            store(u.slots + 2 * lanes, rz.second);
         } else {
-            Vec<T> h = load<T>(u.after[1]);
-            if (u.mask) h = decayed_by<T>(load<T>(u.slots + 3 * lanes)) * load<T>(u.before[0]);
-            reset_before_state<A, T>(a[0], u, h, save);
+            V h = load(u.after[1]);
+            if (u.mask.at[0]) h = decayed_by(load(u.slots + 3 * lanes)) * load(u.before[0]);
+            reset_before_state<A>(a[0], u, h, save);
         }
     }
 
     // Stage 0 receives dh, stage 1 the gradient of r h^, stage 2 the gates' part of dh^.
-    template <int B, class T>
-    static GRUFAST_INLINE void backward(Vec<T> dv, const BackwardUnit<T>& u) {
-        constexpr Index lanes = kLanes<T>;
-        const Vec<T> h = load<T>(u.before[0]), d = load<T>(u.slots + 3 * lanes);
-        const Vec<T> gamma = decayed_by<T>(d), decayed = gamma * h;
+    template <int B, class V>
+    static GRUFAST_INLINE void backward(const V& dv, const BackwardUnits<V>& u) {
+        constexpr Index lanes = V::lanes;
+        const V h = load(u.before[0]), d = load(u.slots + 3 * lanes);
+        const V gamma = decayed_by(d), decayed = gamma * h;
         if constexpr (B < 2) {
-            reset_before_gradients<A, B, T>(B > 0 ? masked<T>(u, dv) : dv, u, decayed);
+            reset_before_gradients<A, B>(B > 0 ? masked(u, dv) : dv, u, decayed);
         } else {
-            const Vec<T> dh = masked<T>(u, dv) + load<T>(u.carry[0]);
-            store<T>(u.slots + 3 * lanes, d > 0 ? -dh * decayed : Vec<T>{});
-            store<T>(u.carry[0], dh * gamma);
+            const V dh = masked(u, dv) + load(u.carry[0]);
+            store(u.slots + 3 * lanes, V::of([&](int i) GRUFAST_ALWAYS {
+                      return d.v[i] > 0 ? (-dh * decayed).v[i] : Vec<typename V::Scalar>{};
+                  }));
+            store(u.carry[0], dh * gamma);
         }
     }
 };

@@ -61,7 +61,8 @@ GRUFAST_INLINE void cross_entropy_row(const CrossEntropy<T>& c, Index r) {
         const Vec<T> d = load_part<T>(logits + i, part) - top;
         // What fills the last vector may be far above 0.
         const Vec<T> inside = at_most(at_least(d, limit), Vec<T>{});
-        Vec<T> e = d < limit ? Vec<T>{} : exp<T>(inside);
+        const Vec<T> power = exp(One<T>(inside));
+        Vec<T> e = d < limit ? Vec<T>{} : power;
         if (part < kLanes<T>) e = first_lanes<T>(e, Vec<T>{}, part);
         const Vec<T> t = target(i, part);
         powers += e;

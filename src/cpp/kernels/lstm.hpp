@@ -37,69 +37,69 @@ struct LstmOf {
                                       false};
     static constexpr int back[] = {0};
 
-    template <int S, class T>
-    static GRUFAST_INLINE void forward(const Vec<T>* a, const ForwardUnit<T>& u, bool save) {
-        constexpr Index lanes = kLanes<T>;
+    template <int S, class V>
+    static GRUFAST_INLINE void forward(const V* a, const ForwardUnits<V>& u, bool save) {
+        constexpr Index lanes = V::lanes;
         const Activation* which = u.activation;
-        const Vec<T> c = load<T>(u.before[1]);
-        Vec<T> a_i = a[0], a_f = a[1], a_o = a[3], i, f, g, o, c_new;
+        const V c = load(u.before[1]);
+        V a_i = a[0], a_f = a[1], a_o = a[3], i, f, g, o, c_new;
         if constexpr (kPeephole) {
-            a_i = fma(load<T>(u.parameters), c, a_i);
-            a_f = fma(load<T>(u.parameters + lanes), c, a_f);
-            const Two<T> gates = A::template gates<T>(which, a_i, a_f);
+            a_i = fma(load(u.parameters), c, a_i);
+            a_f = fma(load(u.parameters + lanes), c, a_f);
+            const Two<V> gates = A::gates(which, a_i, a_f);
             i = gates.first;
             f = gates.second;
-            g = A::template state<T>(which, a[2]);
+            g = A::state(which, a[2]);
             c_new = fma(f, c, i * g);
-            a_o = fma(load<T>(u.parameters + 2 * lanes), c_new, a_o);
-            o = A::template gate<T>(which, a_o);
+            a_o = fma(load(u.parameters + 2 * lanes), c_new, a_o);
+            o = A::gate(which, a_o);
         } else {
-            const Two<T> ig = A::template gate_and_state<T>(which, a_i, a[2]);
-            const Two<T> fo = A::template gates<T>(which, a_f, a_o);
+            const Two<V> ig = A::gate_and_state(which, a_i, a[2]);
+            const Two<V> fo = A::gates(which, a_f, a_o);
             i = ig.first;
             g = ig.second;
             f = fo.first;
             o = fo.second;
             c_new = fma(f, c, i * g);
         }
-        store<T>(u.after[1], c_new);
-        if constexpr (kPeephole) store<T>(u.after[2], c_new);
-        store<T>(u.after[0], o * A::template state<T>(which, c_new));
+        store(u.after[1], c_new);
+        if constexpr (kPeephole) store(u.after[2], c_new);
+        store(u.after[0], o * A::state(which, c_new));
         if (save) {
-            store<T>(u.slots, A::template saved<T>(a_i, i));
-            store<T>(u.slots + lanes, A::template saved<T>(a_f, f));
-            store<T>(u.slots + 2 * lanes, A::template saved<T>(a[2], g));
-            store<T>(u.slots + 3 * lanes, A::template saved<T>(a_o, o));
+            store(u.slots, A::saved(a_i, i));
+            store(u.slots + lanes, A::saved(a_f, f));
+            store(u.slots + 2 * lanes, A::saved(a[2], g));
+            store(u.slots + 3 * lanes, A::saved(a_o, o));
         }
     }
 
     // c' is computed again, from the same numbers to the same bits.
-    template <int B, class T>
-    static GRUFAST_INLINE void backward(Vec<T> dh, const BackwardUnit<T>& u) {
-        constexpr Index lanes = kLanes<T>;
+    template <int B, class V>
+    static GRUFAST_INLINE void backward(const V& dh, const BackwardUnits<V>& u) {
+        constexpr Index lanes = V::lanes;
         const Activation* which = u.activation;
-        const Activated<T> i = A::template saved_gate<T>(which, load<T>(u.slots));
-        const Activated<T> f = A::template saved_gate<T>(which, load<T>(u.slots + lanes));
-        const Activated<T> g = A::template saved_state<T>(which, load<T>(u.slots + 2 * lanes));
-        const Activated<T> o = A::template saved_gate<T>(which, load<T>(u.slots + 3 * lanes));
-        const Vec<T> c = load<T>(u.before[1]);
-        const Vec<T> c_new = fma(f.value, c, i.value * g.value);
-        const Activated<T> s = A::template state_and_slope<T>(which, c_new);
-        const Vec<T> d_o = dh * s.value * o.slope;
-        Vec<T> dc = fma(dh * o.value, s.slope, load<T>(u.carry[1]));
-        if constexpr (kPeephole) dc = fma(d_o, load<T>(u.parameters + 2 * lanes), dc);
-        const Vec<T> d_i = dc * g.value * i.slope, d_f = dc * c * f.slope;
-        Vec<T> carry = dc * f.value;
+        const Activated<V> i = A::saved_gate(which, load(u.slots));
+        const Activated<V> f = A::saved_gate(which, load(u.slots + lanes));
+        const Activated<V> g = A::saved_state(which, load(u.slots + 2 * lanes));
+        const Activated<V> o = A::saved_gate(which, load(u.slots + 3 * lanes));
+        const V c = load(u.before[1]);
+        const V c_new = fma(f.value, c, i.value * g.value);
+        const Activated<V> s = A::state_and_slope(which, c_new);
+        const V d_o = dh * s.value * o.slope;
+        V dc = fma(dh * o.value, s.slope, load(u.carry[1]));
+        if constexpr (kPeephole) dc = fma(d_o, load(u.parameters + 2 * lanes), dc);
+        const V d_i = dc * g.value * i.slope, d_f = dc * c * f.slope;
+        V carry = dc * f.value;
         if constexpr (kPeephole) {
-            carry = fma(d_i, load<T>(u.parameters), carry);
-            carry = fma(d_f, load<T>(u.parameters + lanes), carry);
+            carry = fma(d_i, load(u.parameters), carry);
+            carry = fma(d_f, load(u.parameters + lanes), carry);
         }
-        store<T>(u.slots, d_i);
-        store<T>(u.slots + lanes, d_f);
-        store<T>(u.slots + 2 * lanes, dc * i.value * g.slope);
-        store<T>(u.slots + 3 * lanes, d_o);
-        store<T>(u.carry[0], Vec<T>{});
-        store<T>(u.carry[1], carry);
+        store(u.slots, d_i);
+        store(u.slots + lanes, d_f);
+        store(u.slots + 2 * lanes, dc * i.value * g.slope);
+        store(u.slots + 3 * lanes, d_o);
+        store(u.carry[0], V(0));
+        store(u.carry[1], carry);
     }
 };
 

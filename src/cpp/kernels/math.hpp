@@ -1,9 +1,9 @@
-// exp, logistic and tanh on vectors. Method: Cody-Waite reduction x = n ln 2 + r, |r| <= ln 2 /
-// 2, and e^r = 1 + r + r^2 P(r), P a Chebyshev fit of (e^r - 1 - r) / r^2 on that interval
-// (mpmath.chebyfit; error of e^r: float 8e-9, double 1.3e-17).
+// exp, logistic and tanh on groups of vectors. Method: Cody-Waite reduction x = n ln 2 + r, |r|
+// <= ln 2 / 2, and e^r = 1 + r + r^2 P(r), P a Chebyshev fit of (e^r - 1 - r) / r^2 on that
+// interval (mpmath.chebyfit; error of e^r: float 8e-9, double 1.3e-17).
 #pragma once
 
-#include "simd.hpp"
+#include "group.hpp"
 
 namespace grufast {
 namespace {
@@ -41,74 +41,75 @@ struct ExpConstants<double> {
 };
 
 // e^x = scale * (1 + q), |x| <= exp_limit.
-template <class T>
+template <class V>
 struct ExpParts {
-    Vec<T> scale, q;
+    V scale, q;
 };
-template <class T>
-GRUFAST_INLINE ExpParts<T> exp_parts(Vec<T> x) {
+template <class V>
+GRUFAST_INLINE ExpParts<V> exp_parts(const V& x) {
+    using T = typename V::Scalar;
     using K = ExpConstants<T>;
-    const Vec<T> round = splat<T>(K::round);
-    const Vec<T> shifted = fma(x, splat<T>(K::log2_e), round);
-    const Vec<T> n = shifted - round;
-    Vec<T> r = fma(n, splat<T>(-K::ln2_high), x);
-    r = fma(n, splat<T>(-K::ln2_low), r);
-    Vec<T> p = splat<T>(K::poly[0]);
+    const V round = K::round;
+    const V shifted = fma(x, K::log2_e, round);
+    const V n = shifted - round;
+    V r = fma(n, -K::ln2_high, x);
+    r = fma(n, -K::ln2_low, r);
+    V p = K::poly[0];
     constexpr int terms = sizeof K::poly / sizeof K::poly[0];
 #pragma GCC unroll 16
-    for (int i = 1; i < terms; ++i) p = fma(p, r, splat<T>(K::poly[i]));
+    for (int i = 1; i < terms; ++i) p = fma(p, r, K::poly[i]);
     // The low bits of `shifted` are n; moved up they are the exponent of 2^n.
-    ExpParts<T> parts;
-    parts.scale = from_bits<T>((bits_of<T>(shifted) << K::shift) + bits_of<T>(splat<T>(1)));
-    parts.q = fma(r * r, p, r);
-    return parts;
+    const Bits<T> one = bits_of<T>(splat<T>(1));
+    const V scale = V::of([&](int i) GRUFAST_ALWAYS {
+        return from_bits<T>((bits_of<T>(shifted.v[i]) << K::shift) + one);
+    });
+    return {scale, fma(r * r, p, r)};
 }
-template <class T>
-GRUFAST_INLINE Vec<T> exp(Vec<T> x) {
-    const ExpParts<T> e = exp_parts<T>(x);
+template <class V>
+GRUFAST_INLINE V exp(const V& x) {
+    const ExpParts<V> e = exp_parts(x);
     return fma(e.scale, e.q, e.scale);
 }
 // e^x - 1 with full relative accuracy near 0.
-template <class T>
-GRUFAST_INLINE Vec<T> expm1(Vec<T> x) {
-    const ExpParts<T> e = exp_parts<T>(x);
+template <class V>
+GRUFAST_INLINE V expm1(const V& x) {
+    const ExpParts<V> e = exp_parts(x);
     return fma(e.scale, e.q, e.scale - 1);
 }
 // log(1 + x), 0 <= x <= 1: twice the area tangent of s = x / (2 + x) <= 1/3 by its power
 // series, cut where the rest is below a tenth of a rounding error.
-template <class T>
-GRUFAST_INLINE Vec<T> log1p(Vec<T> x) {
+template <class V>
+GRUFAST_INLINE V log1p(const V& x) {
+    using T = typename V::Scalar;
     constexpr int terms = sizeof(T) == 4 ? 7 : 16;  // 2 s^3 / 3 is the first
-    const Vec<T> s = x / (2 + x), square = s * s;
-    Vec<T> p = {};
+    const V s = x / (2 + x), square = s * s;
+    V p = 0;
 #pragma GCC unroll 16
-    for (int i = terms; i > 0; --i)
-        p = fma(p, square, splat<T>(T(2) / static_cast<T>(2 * i + 1)));
+    for (int i = terms; i > 0; --i) p = fma(p, square, T(2) / static_cast<T>(2 * i + 1));
     return fma(s * square, p, s + s);
 }
 
 // e^-a as the gates use it: clamped so that products of two stay finite.
-template <class T>
-GRUFAST_INLINE Vec<T> gate_exp(Vec<T> a) {
-    const Vec<T> limit = splat<T>(ExpConstants<T>::gate_limit);
-    return exp<T>(-at_most(at_least(a, -limit), limit));
+template <class V>
+GRUFAST_INLINE V gate_exp(const V& a) {
+    constexpr auto limit = ExpConstants<typename V::Scalar>::gate_limit;
+    return exp(-at_most(at_least(a, -limit), limit));
 }
 // m = e^2|u| - 1, so that |tanh u| = m / (m + 2): on |u|, so that tanh is odd to the bit.
-template <class T>
-GRUFAST_INLINE Vec<T> tanh_expm1(Vec<T> u) {
-    const Vec<T> twice = absolute<T>(u + u);
-    return expm1<T>(at_most(twice, splat<T>(ExpConstants<T>::tanh_limit)));
+template <class V>
+GRUFAST_INLINE V tanh_expm1(const V& u) {
+    return expm1(at_most(absolute(u + u), ExpConstants<typename V::Scalar>::tanh_limit));
 }
 
-template <class T>
-GRUFAST_INLINE Vec<T> sigmoid(Vec<T> a) {
-    const Vec<T> limit = splat<T>(ExpConstants<T>::exp_limit);
-    return 1 / (1 + exp<T>(-at_most(at_least(a, -limit), limit)));
+template <class V>
+GRUFAST_INLINE V sigmoid(const V& a) {
+    constexpr auto limit = ExpConstants<typename V::Scalar>::exp_limit;
+    return 1 / (1 + exp(-at_most(at_least(a, -limit), limit)));
 }
-template <class T>
-GRUFAST_INLINE Vec<T> tanh(Vec<T> u) {
-    const Vec<T> m = tanh_expm1<T>(u);
-    return with_sign_of<T>(m / (m + 2), u);
+template <class V>
+GRUFAST_INLINE V tanh(const V& u) {
+    const V m = tanh_expm1(u);
+    return with_sign_of(m / (m + 2), u);
 }
 
 }  // namespace

@@ -18,35 +18,35 @@ struct Mgu {
     static constexpr int back[] = {0, 1};
     using A = Chosen;
 
-    template <int S, class T>
-    static GRUFAST_INLINE void forward(const Vec<T>* a, const ForwardUnit<T>& u, bool save) {
-        constexpr Index lanes = kLanes<T>;
-        const Vec<T> h = load<T>(u.before[0]);
+    template <int S, class V>
+    static GRUFAST_INLINE void forward(const V* a, const ForwardUnits<V>& u, bool save) {
+        constexpr Index lanes = V::lanes;
+        const V h = load(u.before[0]);
         if constexpr (S == 0) {
-            store<T>(u.slots + lanes, a[0]);
-            store<T>(u.after[1], A::gate<T>(u.activation, a[0]) * masked<T>(u, h));
+            store(u.slots + lanes, a[0]);
+            store(u.after[1], A::gate(u.activation, a[0]) * masked(u, h));
         } else {
-            const Vec<T> f = A::gate<T>(u.activation, load<T>(u.slots + lanes));
-            store<T>(u.after[0], fma(f, A::state<T>(u.activation, a[0]) - h, h));
-            if (save) store<T>(u.slots, a[0]);
+            const V f = A::gate(u.activation, load(u.slots + lanes));
+            store(u.after[0], fma(f, A::state(u.activation, a[0]) - h, h));
+            if (save) store(u.slots, a[0]);
         }
     }
 
     // Stage 0 receives dh, stage 1 the gradient of f h, which is the product of dn with U_n.
-    template <int B, class T>
-    static GRUFAST_INLINE void backward(Vec<T> d, const BackwardUnit<T>& u) {
-        constexpr Index lanes = kLanes<T>;
-        const Vec<T> h = load<T>(u.before[0]);
-        const Activated<T> f = A::saved_gate<T>(u.activation, load<T>(u.slots + lanes));
+    template <int B, class V>
+    static GRUFAST_INLINE void backward(const V& d, const BackwardUnits<V>& u) {
+        constexpr Index lanes = V::lanes;
+        const V h = load(u.before[0]);
+        const Activated<V> f = A::saved_gate(u.activation, load(u.slots + lanes));
         if constexpr (B == 0) {
-            const Activated<T> n = A::saved_state<T>(u.activation, load<T>(u.slots));
-            store<T>(u.slots, d * f.value * n.slope);
-            store<T>(u.slots + 2 * lanes, d * (n.value - h));
-            store<T>(u.carry[0], d * (1 - f.value));
+            const Activated<V> n = A::saved_state(u.activation, load(u.slots));
+            store(u.slots, d * f.value * n.slope);
+            store(u.slots + 2 * lanes, d * (n.value - h));
+            store(u.carry[0], d * (1 - f.value));
         } else {
-            const Vec<T> taken = masked<T>(u, d);  // the gradient of f h
-            store<T>(u.slots + lanes, fma(taken, h, load<T>(u.slots + 2 * lanes)) * f.slope);
-            store<T>(u.carry[0], fma(taken, f.value, load<T>(u.carry[0])));
+            const V taken = masked(u, d);  // the gradient of f h
+            store(u.slots + lanes, fma(taken, h, load(u.slots + 2 * lanes)) * f.slope);
+            store(u.carry[0], fma(taken, f.value, load(u.carry[0])));
         }
     }
 };

@@ -69,7 +69,7 @@ struct Normalized {
     template <class T>
     struct Unit {
         T slots[kMaxSlots * kLanes<T>];
-        Vec<T> sum[kMaxWindow];
+        One<T> sum[kMaxWindow];
         Vec<T> x[kMaxWindow], h[kMaxWindow];  // normalised, before gain and bias
     };
     template <class T>
@@ -87,22 +87,24 @@ struct Normalized {
             const int slot = window.first_slot + j, block = Base::info.hh_block[slot];
             unit.h[j] =
                 (load<T>(slots + (inputs + j) * lanes) - splat<T>(of_h.mean)) * of_h.scale;
-            unit.sum[j] =
+            Vec<T> sum =
                 fma(unit.h[j], parameter(blocks + block), parameter(3 * blocks + block));
-            if (slot < inputs) unit.sum[j] += load<T>(unit.slots + slot * lanes);
+            if (slot < inputs) sum += load<T>(unit.slots + slot * lanes);
+            unit.sum[j] = sum;
         }
     }
 
     template <class T>
-    static void forward_row(T* slots, Index panel, Index hidden, ForwardUnit<T> u) {
+    static void forward_row(Index panel, Index hidden, ForwardUnits<One<T>> u) {
         constexpr Index lanes = kLanes<T>;
+        T* slots = u.slots.at[0];
         const Moments<T> of_x = moments<T>(slots, panel, inputs, hidden);
         const Moments<T> of_h = moments<T>(slots + inputs * lanes, panel, products, hidden);
         for (Index i = 0; i < hidden; i += lanes, slots += panel) {
             Unit<T> unit;
-            normalize<T>(unit, slots, u.parameters, of_x, of_h);
-            u.slots = unit.slots;
-            Base::template forward<0, T>(unit.sum, u, false);
+            normalize<T>(unit, slots, u.parameters.at[0], of_x, of_h);
+            u.slots = {{unit.slots}};
+            Base::template forward<0>(unit.sum, u, false);
             u.parameters += 4 * blocks * lanes;
             for (int s = 0; s < Base::info.sequences; ++s) {
                 u.before[s] += lanes;
@@ -113,9 +115,10 @@ struct Normalized {
 
     // dparameters: of this row, [panel][parameters, then slots as a scratch][lanes].
     template <class T>
-    static void backward_row(T* slots, Index panel, Index hidden, BackwardUnit<T> u,
+    static void backward_row(Index panel, Index hidden, BackwardUnits<One<T>> u,
                              T* dparameters) {
         constexpr Index lanes = kLanes<T>, own = (4 * blocks + inputs + products) * lanes;
+        T* slots = u.slots.at[0];
         const Moments<T> of_x = moments<T>(slots, panel, inputs, hidden);
         const Moments<T> of_h = moments<T>(slots + inputs * lanes, panel, products, hidden);
         // Of the gradients before gain: their sums, and those along the normalised products.
@@ -127,19 +130,19 @@ struct Normalized {
         for (Index i = 0; i < hidden; i += lanes, d += own) {
             Unit<T> unit;
             const T* raw = slots + i / lanes * panel;
-            normalize<T>(unit, raw, u.parameters, of_x, of_h);
+            normalize<T>(unit, raw, u.parameters.at[0], of_x, of_h);
             // Forward again for what it saves, then backward, on slots of their own.
             T unused[kMaxSequences * lanes];
-            ForwardUnit<T> again{};
-            again.slots = unit.slots;
+            ForwardUnits<One<T>> again{};
+            again.slots = {{unit.slots}};
             again.activation = u.activation;
             for (int s = 0; s < Base::info.sequences; ++s) {
                 again.before[s] = u.before[s];
-                again.after[s] = unused + s * lanes;
+                again.after[s] = {{unused + s * lanes}};
             }
-            Base::template forward<0, T>(unit.sum, again, true);
-            u.slots = unit.slots;
-            Base::template backward<0, T>(load<T>(u.carry[0]), u);
+            Base::template forward<0>(unit.sum, again, true);
+            u.slots = {{unit.slots}};
+            Base::template backward<0>(load(u.carry[0]), u);
             const auto add = [&](int index, Vec<T> more) {
                 store<T>(d + index * lanes, load<T>(d + index * lanes) + more);
             };
@@ -150,7 +153,7 @@ struct Normalized {
                 const Vec<T> g = load_part<T>(unit.slots + base_slot * lanes, hidden - i);
                 add(gain, g * v);
                 add(2 * blocks + gain, g);
-                const Vec<T> scaled = g * load<T>(u.parameters + gain * lanes);
+                const Vec<T> scaled = g * load<T>(u.parameters.at[0] + gain * lanes);
                 store<T>(d + (4 * blocks + slot) * lanes, scaled);
                 sums.all += scaled;
                 sums.along = fma(scaled, v, sums.along);

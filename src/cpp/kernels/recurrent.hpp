@@ -1,6 +1,6 @@
 // Steps of any cell: the recurrent product in a register tile, the cell's formula as its
 // epilogue; or, for cells that are rarely used, as a pass of its own. A cell (gru.hpp) brings
-// `info`, `forward<stage>` and `backward<stage>` for one row's vector of units, and `back`: the
+// `info`, `forward<stage>` and `backward<stage>` for a group of rows' vectors, and `back`: the
 // forward stage whose weights a backward stage multiplies first, or -1.
 #pragma once
 
@@ -16,48 +16,30 @@ constexpr Index whole_vectors(Index n) {
     return n / kLanes<T>;
 }
 
-// Weights of more bytes than this do not stay in the second cache from step to step.
-constexpr Index kFarWeights = 4 << 20;
-
-// accumulate() for one of `tiles` tiles that go through a panel's weights in turn; each asks
-// for its part of the next panel's. Otherwise the first tile alone would wait for them, at the
-// speed of the third cache: 64 rows at H = 1024 gain 5 to 10 % (Zen 5). At H = 512, 3 MB of
-// weights, there was no clear gain.
-template <class T, int R, int N>
-GRUFAST_INLINE void accumulate_ahead(Tile<T, R, N>& acc, const T* a, Index a_row, const T* b,
-                                     Index size, Index tile, Index tiles) {
-    constexpr Index b_k = N * kLanes<T>, line = 64 / static_cast<Index>(sizeof(T)), block = 8;
-    const T* ahead = b + (size + size * tile / tiles) * b_k;
-    const T* const end = b + (size + size * (tile + 1) / tiles) * b_k;
-    const Index per_block = block * b_k / tiles;
-    for (Index k = 0; k < size; k += block) {
-        for (Index i = 0; i < per_block && ahead < end; i += line, ahead += line) {
-            __builtin_prefetch(ahead, 0, 2);
-        }
-        const Index count = size - k < block ? size - k : block;
-        accumulate<T, R, 1, N>(acc, a + k, a_row, 1, b + k * b_k, 0, b_k, count);
-    }
-}
-
 template <class T>
 GRUFAST_INLINE Index at_time(const StepForward<T>& f, int s, Index t) {
     return ((f.first + t) & f.mask[s]) * f.sequence_step;
 }
 
-template <class Cell, class T>
-GRUFAST_INLINE ForwardUnit<T> forward_unit(const StepForward<T>& f, Index t, Index panel,
-                                           Index row) {
-    constexpr Index lanes = kLanes<T>;
-    ForwardUnit<T> u;
-    u.slots = f.slots + panel * f.slots_panel + row * f.slots_row + t * f.slots_step;
-    for (int s = 0; s < Cell::info.sequences; ++s) {
-        T* unit = f.sequence[s] + row * f.sequence_row + panel * lanes;
-        u.before[s] = unit + at_time(f, s, t);
-        u.after[s] = unit + at_time(f, s, t + 1);
+// Units [first, first + V::size) of a tile that begins at `panel` and `row` and is P panels
+// wide.
+template <class Cell, class V, int P = 1>
+GRUFAST_INLINE ForwardUnits<V> forward_units(const StepForward<typename V::Scalar>& f, Index t,
+                                             Index panel, Index row, int first = 0) {
+    ForwardUnits<V> u;
+#pragma GCC unroll 8
+    for (int i = 0; i < V::size; ++i) {
+        const Index p = panel + (first + i) % P, r = row + (first + i) / P;
+        const Index unit = r * f.sequence_row + p * V::lanes;
+        u.slots.at[i] = f.slots + p * f.slots_panel + r * f.slots_row + t * f.slots_step;
+        for (int s = 0; s < Cell::info.sequences; ++s) {
+            u.before[s].at[i] = f.sequence[s] + unit + at_time(f, s, t);
+            u.after[s].at[i] = f.sequence[s] + unit + at_time(f, s, t + 1);
+        }
+        u.parameters.at[i] = f.parameters + p * Cell::info.parameters * V::lanes;
+        u.mask.at[i] = f.row_mask ? f.row_mask + unit : nullptr;
     }
-    u.parameters = f.parameters + panel * Cell::info.parameters * lanes;
     u.activation = f.activation;
-    u.mask = f.row_mask ? f.row_mask + row * f.sequence_row + panel * lanes : nullptr;
     return u;
 }
 
@@ -87,29 +69,32 @@ GRUFAST_INLINE void forward_tile(const StepForward<T>& f, Index t, Index panel, 
                        row * f.sequence_row;
     const Index panel_weights = f.hidden * N * lanes;
     const T* weight = f.weight[S] + panel * panel_weights;
-    const Index tiles = f.rows / R;
-    bool ahead = false;
-    if constexpr (R == kTileRows<N> && P == 1) {
-        const Index panels = f.panel_end - f.panel_begin;
-        ahead = tiles >= 4 && panel + 1 < f.panel_end &&
-                panels * panel_weights * static_cast<Index>(sizeof(T)) > kFarWeights;
-        if (ahead) {
-            accumulate_ahead<T, R, N>(acc, operand, f.sequence_row, weight, f.hidden, row / R,
-                                      tiles);
-        }
-    }
-    if (!ahead) {
-        accumulate<T, R, P, N>(acc, operand, f.sequence_row, 1, weight, panel_weights,
-                               N * lanes, f.hidden);
-    }
+    accumulate_ahead<T, R, P, N>(
+        acc, operand, f.sequence_row, weight, panel_weights, f.hidden, row / R, f.rows / R,
+        f.panel_begin, panel, f.panel_end, [&](Index i) {
+            // The formula's operands and places, which may have gone to the third cache.
+            const auto u = forward_units<Cell, One<T>>(f, t, panel, row + i);
+            for (int s = 0; s < Cell::info.sequences; ++s) {
+                __builtin_prefetch(u.before[s].at[0]);
+                __builtin_prefetch(u.after[s].at[0], 1);
+            }
+            for (int s = 0; f.save && s < Cell::info.slots; ++s) {
+                __builtin_prefetch(u.slots.at[0] + s * lanes, 1);
+            }
+        });
+    for_groups<R * P>([&](auto size, auto first) GRUFAST_ALWAYS {
+        using V = Group<T, decltype(size)::value>;
+        constexpr int from = decltype(first)::value;
+        V sums[N];
 #pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 16
-        for (int p = 0; p < P; ++p) {
-            const ForwardUnit<T> u = forward_unit<Cell, T>(f, t, panel + p, row + r);
-            Cell::template forward<S, T>(&acc.v[r][p * N], u, f.save);
+        for (int j = 0; j < N; ++j) {
+            sums[j] = V::of([&](int i) GRUFAST_ALWAYS {
+                return acc.v[(from + i) / P][(from + i) % P * N + j];
+            });
         }
-    }
+        Cell::template forward<S>(sums, forward_units<Cell, V, P>(f, t, panel, row, from),
+                                  f.save);
+    });
 }
 
 // The product of a stage alone, into the slots.
@@ -143,18 +128,18 @@ void forward_formula(const StepForward<T>& f, Index t) noexcept {
     constexpr Index lanes = kLanes<T>;
     if constexpr (Cell::info.whole_rows) {
         for (Index row = 0; row < f.rows; ++row) {
-            const ForwardUnit<T> u = forward_unit<Cell, T>(f, t, 0, row);
-            Cell::template forward_row<T>(u.slots, f.slots_panel, f.hidden, u);
+            Cell::forward_row(f.slots_panel, f.hidden,
+                              forward_units<Cell, One<T>>(f, t, 0, row));
         }
     } else {
         for (Index panel = f.panel_begin; panel < f.panel_end; ++panel) {
             for (Index row = 0; row < f.rows; ++row) {
-                const ForwardUnit<T> u = forward_unit<Cell, T>(f, t, panel, row);
-                Vec<T> a[kMaxWindow] = {};
+                const auto u = forward_units<Cell, One<T>>(f, t, panel, row);
+                One<T> a[kMaxWindow] = {};
                 for (int j = 0; j < stage.slots; ++j) {
-                    a[j] = load<T>(u.slots + (stage.first_slot + j) * lanes);
+                    a[j] = load(u.slots + (stage.first_slot + j) * lanes);
                 }
-                Cell::template forward<S, T>(a, u, f.save);
+                Cell::template forward<S>(a, u, f.save);
             }
         }
     }
@@ -240,22 +225,25 @@ void forward_steps(const StepForward<T>& f) noexcept {
     }
 }
 
-template <class Cell, class T>
-GRUFAST_INLINE BackwardUnit<T> backward_unit(const StepBackward<T>& b, Index t, Index vector,
-                                             Index row) {
-    constexpr Index lanes = kLanes<T>;
-    BackwardUnit<T> u;
-    u.slots = b.slots + vector * b.slots_panel + row * b.slots_row + t * b.slots_step;
-    const Index column = vector * lanes;
-    for (int s = 0; s < Cell::info.sequences; ++s) {
-        u.before[s] = b.sequence[s] + t * b.sequence_step + row * b.sequence_row + column;
+template <class Cell, class V, int P = 1>
+GRUFAST_INLINE BackwardUnits<V> backward_units(const StepBackward<typename V::Scalar>& b,
+                                               Index t, Index vector, Index row,
+                                               int first = 0) {
+    BackwardUnits<V> u;
+#pragma GCC unroll 8
+    for (int i = 0; i < V::size; ++i) {
+        const Index v = vector + (first + i) % P, r = row + (first + i) / P;
+        const Index column = v * V::lanes, carry = r * b.carry_row + column;
+        u.slots.at[i] = b.slots + v * b.slots_panel + r * b.slots_row + t * b.slots_step;
+        for (int s = 0; s < Cell::info.sequences; ++s) {
+            u.before[s].at[i] =
+                b.sequence[s] + t * b.sequence_step + r * b.sequence_row + column;
+        }
+        for (int s = 0; s < Cell::info.states; ++s) u.carry[s].at[i] = b.carry[s] + carry;
+        u.parameters.at[i] = b.parameters + v * Cell::info.parameters * V::lanes;
+        u.mask.at[i] = b.row_mask ? b.row_mask + carry : nullptr;
     }
-    for (int s = 0; s < Cell::info.states; ++s) {
-        u.carry[s] = b.carry[s] + row * b.carry_row + column;
-    }
-    u.parameters = b.parameters + vector * Cell::info.parameters * lanes;
     u.activation = b.activation;
-    u.mask = b.row_mask ? b.row_mask + row * b.carry_row + column : nullptr;
     return u;
 }
 
@@ -283,24 +271,25 @@ GRUFAST_INLINE void backward_tile(const StepBackward<T>& b, Index t,
             if (block >= R) return;
 #pragma GCC unroll 16
             for (int j = 0; j < P * N; ++j) {
-                const BackwardUnit<T> u = backward_unit<Cell, T>(b, t, vector + j, row + block);
+                const auto u = backward_units<Cell, One<T>>(b, t, vector + j, row + block);
 #pragma GCC unroll 16
                 for (int s = 0; s < Cell::info.slots; ++s)
-                    __builtin_prefetch(u.slots + s * lanes);
-                for (int s = 0; s < Cell::info.sequences; ++s) __builtin_prefetch(u.before[s]);
+                    __builtin_prefetch(u.slots.at[0] + s * lanes);
+                for (int s = 0; s < Cell::info.sequences; ++s)
+                    __builtin_prefetch(u.before[s].at[0]);
             }
         };
         accumulate_blocks<T, R, P, N>(acc, *gates, row, b.weight[S] + vector * lanes * depth,
                                       N * lanes * depth, prefetch);
     }
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 16
-        for (int j = 0; j < P * N; ++j) {
-            const BackwardUnit<T> u = backward_unit<Cell, T>(b, t, vector + j, row + r);
-            Cell::template backward<S, T>(acc.v[r][j], u);
-        }
-    }
+    for_groups<R * P * N>([&](auto size, auto first) GRUFAST_ALWAYS {
+        using V = Group<T, decltype(size)::value>;
+        constexpr int from = decltype(first)::value;
+        const V d = V::of([&](int i) GRUFAST_ALWAYS {
+            return acc.v[(from + i) / (P * N)][(from + i) % (P * N)];
+        });
+        Cell::template backward<S>(d, backward_units<Cell, V, P * N>(b, t, vector, row, from));
+    });
 }
 
 // The gradients that backward stage S multiplies: of the next step in stage 0, else of this
@@ -383,16 +372,16 @@ void backward_apart(const StepBackward<T>& b, Index t) noexcept {
     if (S == 0) pass_zones<Cell, T>(b, t, true);
     if constexpr (Cell::info.whole_rows) {
         for (Index row = 0; row < b.rows; ++row) {
-            const BackwardUnit<T> u = backward_unit<Cell, T>(b, t, 0, row);
-            Cell::template backward_row<T>(u.slots, b.slots_panel, b.hidden, u,
-                                           b.dparameters + row * b.dparameters_row);
+            Cell::backward_row(b.slots_panel, b.hidden,
+                               backward_units<Cell, One<T>>(b, t, 0, row),
+                               b.dparameters + row * b.dparameters_row);
         }
     } else {
         for (Index vector = b.vector_begin; vector < b.vector_end; ++vector) {
             for (Index row = 0; row < b.rows; ++row) {
-                const BackwardUnit<T> u = backward_unit<Cell, T>(b, t, vector, row);
-                const Vec<T> d = load<T>(received + row * b.carry_row + vector * lanes);
-                Cell::template backward<S, T>(d, u);
+                const auto u = backward_units<Cell, One<T>>(b, t, vector, row);
+                const One<T> d = load<T>(received + row * b.carry_row + vector * lanes);
+                Cell::template backward<S>(d, u);
             }
         }
     }

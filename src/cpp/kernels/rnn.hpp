@@ -11,12 +11,13 @@ namespace grufast {
 namespace {
 
 // What one unit layer saves is its slope.
-template <class T>
-GRUFAST_INLINE void activate_unit(Activation which, Vec<T> a, T* out, T* slot, bool save) {
-    if (!save) return store<T>(out, activation<T>(which, a));
-    const Activated<T> unit = activated<T>(which, a);
-    store<T>(out, unit.value);
-    store<T>(slot, unit.slope);
+template <class V, class P>
+GRUFAST_INLINE void activate_unit(const Activation* which, const V& a, const P& out,
+                                  const P& slot, bool save) {
+    if (!save) return store(out, Chosen::state(which, a));
+    const Activated<V> unit = Chosen::state_and_slope(which, a);
+    store(out, unit.value);
+    store(slot, unit.slope);
 }
 
 struct SimpleRnn {
@@ -24,14 +25,14 @@ struct SimpleRnn {
                                       {{0, 1, 0, 0}}, 1, 1, 0, 0, {},  true, false};
     static constexpr int back[] = {0};
 
-    template <int S, class T>
-    static GRUFAST_INLINE void forward(const Vec<T>* a, const ForwardUnit<T>& u, bool save) {
-        activate_unit<T>(u.activation[0], a[0], u.after[0], u.slots, save);
+    template <int S, class V>
+    static GRUFAST_INLINE void forward(const V* a, const ForwardUnits<V>& u, bool save) {
+        activate_unit(u.activation, a[0], u.after[0], u.slots, save);
     }
-    template <int B, class T>
-    static GRUFAST_INLINE void backward(Vec<T> dh, const BackwardUnit<T>& u) {
-        store<T>(u.slots, dh * load<T>(u.slots));
-        store<T>(u.carry[0], Vec<T>{});
+    template <int B, class V>
+    static GRUFAST_INLINE void backward(const V& dh, const BackwardUnits<V>& u) {
+        store(u.slots, dh * load(u.slots));
+        store(u.carry[0], V(0));
     }
 };
 
@@ -41,16 +42,16 @@ struct Jordan {
         2,        1, 0, 0, {}, true,    false};
     static constexpr int back[] = {0, 1};
 
-    template <int S, class T>
-    static GRUFAST_INLINE void forward(const Vec<T>* a, const ForwardUnit<T>& u, bool save) {
+    template <int S, class V>
+    static GRUFAST_INLINE void forward(const V* a, const ForwardUnits<V>& u, bool save) {
         // Stage 0 makes h, which is sequence 1, stage 1 y.
-        activate_unit<T>(u.activation[S], a[0], u.after[1 - S], u.slots + S * kLanes<T>, save);
+        activate_unit(u.activation + S, a[0], u.after[1 - S], u.slots + S * V::lanes, save);
     }
-    template <int B, class T>
-    static GRUFAST_INLINE void backward(Vec<T> d, const BackwardUnit<T>& u) {
-        T* slot = u.slots + (1 - B) * kLanes<T>;
-        store<T>(slot, d * load<T>(slot));
-        if constexpr (B == 0) store<T>(u.carry[0], Vec<T>{});
+    template <int B, class V>
+    static GRUFAST_INLINE void backward(const V& d, const BackwardUnits<V>& u) {
+        const auto slot = u.slots + (1 - B) * V::lanes;
+        store(slot, d * load(slot));
+        if constexpr (B == 0) store(u.carry[0], V(0));
     }
 };
 
