@@ -363,9 +363,9 @@ def bad_arguments() -> dict[str, tuple[Callable[[], object], type[Exception], st
             r"bias_init: made shape \(\), asked for \(5,\)",
         ),
         "optimizer": (
-            lambda: dense().compile(optimizer="Ftrl"),
+            lambda: dense().compile(optimizer="LossScaleOptimizer"),
             ValueError,
-            "optimizer: got 'Ftrl', expected one of .*'Adam'",
+            "optimizer: got 'LossScaleOptimizer', expected one of .*'Adam'",
         ),
         "loss_func": (
             lambda: dense().compile(loss_func="mse"),
@@ -483,8 +483,27 @@ def test_a_network_learns_by_every_loss(name: str, rng: np.random.Generator) -> 
     assert list(history.history) == ["loss", snake_case(name)]
 
 
-def test_what_is_known_is_listed() -> None:
-    assert set(degann.get_all_optimizers()) >= {"SGD", "Adam"}
+def test_all_of_deganns_names_are_known() -> None:
+    activations = "elu relu gelu selu exponential linear sigmoid hard_sigmoid swish"
+    activations += " tanh softplus softsign parabolic"
+    assert list(degann.get_all_activations()) == activations.split()
+    for name in activations.split():
+        assert degann.get(name).activation == name
+        assert dense(activation_func=name).get_activations == [name, name]
+    # DEGANN also lists LossScaleOptimizer, but makes it without what it needs.
+    optimizers = "Adadelta Adafactor Adagrad Adam AdamW Adamax Ftrl Lion Nadam RMSprop"
+    assert {*degann.get_all_optimizers()} == {*optimizers.split(), "SGD"}
+    for name in (*optimizers.split(), "SGD"):
+        assert degann.get_optimizer(name).__name__ == name
+        net = compiled(dense(), optimizer=name, rate=0.5)
+        assert type(net.network.optimizer).__name__ == name
+        x, y = sine()
+        before = net.evaluate(x, y)
+        net.train(x, y, epochs=2, verbose=0, seed=0)
+        assert net.evaluate(x, y) != before
+    for get in (degann.get, degann.get_loss, degann.get_metric, degann.get_optimizer):
+        with pytest.raises(ValueError, match="name: got 'cube', expected one of"):
+            get("cube")
 
 
 # --- Callbacks
