@@ -978,4 +978,13 @@ def get(loss: str | Loss) -> Loss:
     """
     if isinstance(loss, Loss):
         return loss
-    return find(loss) or _checks.choice("loss", loss, tuple(NAMES))
+    found = find(loss)
+    if found is None:
+        message = (
+            f"loss: got {loss!r}, expected a Loss, such as Huber(2.0), or one of "
+            f"{list(NAMES)}"
+        )
+        if callable(loss) and not isinstance(loss, type):
+            message += "; a function has no gradient: make it a subclass of Loss"
+        raise ValueError(message)
+    return found

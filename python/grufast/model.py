@@ -545,7 +545,9 @@ class Sequential:
         x : ndarray (N, ...), list of N ndarrays (T_i, ...), or iterable of batches
             Inputs of the model's dtype. Sequences of a list may differ in length: those
             of a batch are padded, and the padding is masked. An iterable brings tuples
-            (x, y) or (x, y, sample_weight), each a batch of arrays or lists.
+            (x, y) or (x, y, sample_weight), each a batch of arrays or lists. So does an
+            object with ``len()`` and ``[index]``, such as a PyDataset of Keras; its
+            ``on_epoch_end()``, if it has one, is called after each reading.
         y : ndarray (N, ...) or list of N ndarrays (T_i, ...)
             The truth, in the shape that the loss asks for: mostly that of the output.
             Where that is (N, 1), a y of shape (N,) is taken as such. A list goes with a
@@ -1067,8 +1069,20 @@ class Sequential:
                 if index == 0:
                     raise
                 message = f"layers[{index}] ({type(layer).__name__}): {error}"
+                if "(N, T, " in message:
+                    message += self._why_no_steps(index)
                 raise ValueError(message) from None
         return shapes
+
+    def _why_no_steps(self, index: int) -> str:
+        """Return a hint if a recurrent layer below gives its last step alone."""
+        for below in range(index - 1, -1, -1):
+            layer = self.layers[below]
+            if isinstance(layer, RecurrentLayer):
+                name = type(layer).__name__
+                hint = f"; layers[{below}] ({name}) needs return_sequences=True for it"
+                return "" if layer.return_sequences else hint
+        return ""
 
     def _sized_layers(self, shape: Shape) -> Iterator[tuple[int, Layer, int]]:
         """Yield index, layer and input size of the layers with weights."""
@@ -1113,6 +1127,7 @@ class Sequential:
         if is_sequences(x):
             checked = self._checked_sequences("x", x, self._checked_sequence)
         else:
+            self._refuse_nested(x)
             checked = self._checked_x(x)
         if not truth:
             return Rows(checked)
@@ -1138,17 +1153,40 @@ class Sequential:
 
     def _checked_sequence(self, x: object, index: int) -> Array:
         """Return a sequence (T, ...); the first one builds the model."""
-        if isinstance(x, np.ndarray) and not x.shape:
+        if not isinstance(x, np.ndarray):
+            return self._checked_values(x)
+        if not x.shape:
             _checks.shape("x", x.shape, "T ...")
-        whole = x[None] if isinstance(x, np.ndarray) else x
-        if isinstance(whole, np.ndarray) and not whole.shape[1]:
+        if not len(x):
             message = "x: expected at least one step"
             raise ValueError(message)
-        if not self.built and isinstance(whole, np.ndarray):
-            self._checked_values(whole)
-            self.build((None, None, *whole.shape[2:]))
-        sequence: Array = self._checked_x(whole)[0]
+        whole, known = x[None], (None, None, *x.shape[1:])
+        try:
+            if not self.built:
+                self._checked_values(whole)
+                self.build(known)
+            sequence: Array = self._checked_x(whole)[0]
+        except ValueError as error:
+            message = str(error)
+            for shape in (whole.shape, known):  # it knows of one sequence alone
+                own = f"got shape {x.shape}, expected ("
+                message = message.replace(f"got shape {shape}, expected (N, ", own)
+            raise ValueError(message) from None
         return sequence
+
+    def _refuse_nested(self, x: object) -> None:
+        """Say how sequences are given, if they are in something else."""
+        ragged = isinstance(x, np.ndarray) and x.dtype == object
+        if not ragged and not isinstance(x, list | tuple):
+            return
+        got = "an array of objects" if ragged else f"a {type(x).__name__}"
+        dtype = self.dtype if self._some_layers()[0].vocabulary is None else "int64"
+        message = (
+            f"x: got {got}, expected a NumPy array of {dtype} or, for sequences of "
+            f"unequal length, a list of them; use "
+            f'[np.asarray(s, dtype="{dtype}") for s in x]'
+        )
+        raise TypeError(message)
 
     def _output_shape(self, x: Column) -> Shape:
         """Return the shape of the output; a step of a list's sequences is None."""
