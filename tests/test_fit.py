@@ -234,8 +234,8 @@ class IterableDataset(Dataset):
 def test_batches_may_come_by_number(kind: type[Dataset]) -> None:
     x, y = data()
     expected = small()
-    for batches in (cut(x, y), cut(x, y)[::-1], cut(x, y)):
-        expected.fit(batches)
+    for turn in (cut(x, y), cut(x, y)[::-1], cut(x, y)):
+        expected.fit(turn)
     model, batches = small(), kind(cut(x, y))
     model.fit(batches, epochs=3, validation_data=Dataset(cut(x, y)))
     assert batches.readings == 3

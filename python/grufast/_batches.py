@@ -15,6 +15,16 @@ Column = Array | list[Array]
 """An array (N, ...), or N sequences (T_i, ...) of any lengths."""
 
 
+class Numbered(Protocol):
+    """Batches by number, as a PyDataset of Keras has them."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+
+    def __getitem__(self, index: int, /) -> Any:
+        """Return one."""
+
+
 class Batch(NamedTuple):
     """What is computed with at once.
 

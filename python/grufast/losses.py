@@ -978,13 +978,14 @@ def get(loss: str | Loss) -> Loss:
     """
     if isinstance(loss, Loss):
         return loss
-    found = find(loss)
+    given: object = loss
+    found = find(given)
     if found is None:
         message = (
-            f"loss: got {loss!r}, expected a Loss, such as Huber(2.0), or one of "
+            f"loss: got {given!r}, expected a Loss, such as Huber(2.0), or one of "
             f"{list(NAMES)}"
         )
-        if callable(loss) and not isinstance(loss, type):
+        if callable(given) and not isinstance(given, type):
             message += "; a function has no gradient: make it a subclass of Loss"
         raise ValueError(message)
     return found

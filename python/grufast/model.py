@@ -14,6 +14,7 @@ from grufast._batches import (
     Batch,
     Column,
     Feed,
+    Numbered,
     RowFeed,
     Rows,
     StreamFeed,
@@ -46,8 +47,8 @@ from grufast.optimizers import get as get_optimizer
 __all__ = ["Sequential", "load"]
 
 Verbose = Literal["auto", 0, 1, 2] | bool
-Data = Array | list[Array] | Iterable[Any]
-"""An array (N, ...), a list of N sequences (T_i, ...), or an iterable of batches."""
+Data = Array | list[Array] | Iterable[Any] | Numbered
+"""An array (N, ...), a list of N sequences (T_i, ...), or batches."""
 
 
 class Sequential:
@@ -410,6 +411,7 @@ class Sequential:
             _refuse("batch_size", batch_size)
             y = self._predict_feed(StreamFeed("x", x, self._inputs_of, steps), hooks)
         else:
+            self._refuse_nested(x)
             y, _ = self._predict(self._checked_x(x), batch_size, hooks)
         hooks("on_predict_end", {})
         return y
