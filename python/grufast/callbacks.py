@@ -206,6 +206,17 @@ class History(Callback):
         ``"learning_rate"`` where a callback changes it.
     epoch : list of int
         The epochs' numbers, from 0 or ``initial_epoch``.
+
+    Examples
+    --------
+    >>> import grufast as gf
+    >>> import numpy as np
+    >>> model = gf.Sequential([gf.layers.GRU(2)], seed=0)
+    >>> model.compile()
+    >>> x, y = np.ones((4, 3, 1), np.float32), np.ones((4, 2), np.float32)
+    >>> history = model.fit(x, y, epochs=3, validation_data=(x, y), seed=0)
+    >>> history.epoch, sorted(history.history), len(history.history["loss"])
+    ([0, 1, 2], ['loss', 'val_loss'], 3)
     """
 
     def __init__(self) -> None:
@@ -1175,7 +1186,19 @@ class ProgressBar(Callback):
 
 
 class EpochLog(Callback):
-    """A line an epoch on standard output: `Sequential.fit` with ``verbose=2``."""
+    """A line an epoch on standard output: `Sequential.fit` with ``verbose=2``.
+
+    Examples
+    --------
+    >>> import grufast as gf
+    >>> import numpy as np
+    >>> model = gf.Sequential([gf.layers.GRU(2)], seed=0)
+    >>> model.compile()
+    >>> x = np.zeros((4, 3, 1), np.float32)
+    >>> log = gf.callbacks.EpochLog()
+    >>> _ = model.fit(x, np.ones((4, 2), np.float32), callbacks=[log])  # doctest: +SKIP
+    epoch 1/1: 0.001 s, loss 1
+    """
 
     def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
         """Start the clock."""

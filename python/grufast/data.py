@@ -162,6 +162,14 @@ def _mode(values: NDArray[np.int64]) -> int:
 def format_dates(dates: Dates) -> list[str]:
     """Write dates as ISO 8601, no finer than they need; years alone as years.
 
+    Parameters
+    ----------
+    dates : datetime64 (n,)
+
+    Returns
+    -------
+    list of str
+
     Examples
     --------
     >>> format_dates(np.array(["2024-01-31", "2024-02-29"], "M8[us]"))
@@ -300,6 +308,12 @@ class Table:
         From one row to the next.
     notes : tuple of str
         What the reader of a report should know: sorted rows, gaps.
+
+    Examples
+    --------
+    >>> table = Table({"sales": np.array([1.0, 2.0, 4.0])})
+    >>> len(table), table.dates is None
+    (3, True)
     """
 
     columns: dict[str, Floats]
@@ -618,6 +632,18 @@ def fill_missing(
         Without NaN.
     observed : bool (n,)
         False in rows where a value was filled in.
+
+    Raises
+    ------
+    ValueError
+        If cells are empty and `policy` is "error", or fewer than two rows are complete.
+
+    Examples
+    --------
+    >>> table = Table({"sales": np.array([1.0, np.nan, 4.0])})
+    >>> table, observed = fill_missing(table, "interpolate")
+    >>> table.columns["sales"], observed
+    (array([1. , 2.5, 4. ]), array([ True, False,  True]))
     """
     gaps = _absent_rows(table)
     missing = np.isnan(np.stack(list(table.columns.values())))
@@ -711,7 +737,19 @@ def _on_calendar(table: Table) -> Table:
 
 @dataclass(frozen=True)
 class Split:
-    """Rows for training, validation and the held-out tail, in the order of time."""
+    """Rows for training, validation and the held-out tail, in the order of time.
+
+    Attributes
+    ----------
+    train, validation, test : slice
+        As `time_split` makes them.
+
+    Examples
+    --------
+    >>> split = time_split(10, validation=2, test=3)
+    >>> np.arange(10)[split.test]
+    array([7, 8, 9])
+    """
 
     train: slice
     validation: slice
@@ -1202,6 +1240,13 @@ class Function:
         output.
     inputs : int
         How many inputs it has.
+
+    Examples
+    --------
+    >>> square = Function("x^2", (0, 1), lambda x: x**2)
+    >>> square(np.array([[0.5], [1.0]]))
+    array([[0.25],
+           [1.  ]])
     """
 
     formula: str

@@ -966,9 +966,17 @@ def find(name: object) -> Loss | None:
 def get(loss: str | Loss) -> Loss:
     """Return a loss by its name; a loss as it is.
 
-    Names are "mse", "rmse", "mae", "mape", "msle", "huber", "log_cosh",
-    "binary_crossentropy" and so on, as the functions of this module, and Keras's:
-    "mean_squared_error" or "MeanSquaredError".
+    Parameters
+    ----------
+    loss : str or Loss
+        Names are "mse", "rmse", "mae", "mape", "msle", "huber", "log_cosh",
+        "binary_crossentropy" and so on, as the functions of this module, and Keras's:
+        "mean_squared_error" or "MeanSquaredError".
+
+    Raises
+    ------
+    ValueError
+        If it is neither; the message lists the names.
 
     Examples
     --------

@@ -154,7 +154,27 @@ class Sequential:
         return layer
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
-        """Return the first layer of a name, or the one of an index."""
+        """Return the first layer of a name, or the one of an index.
+
+        Parameters
+        ----------
+        name : str, optional
+            As the layer was given it.
+        index : int, optional
+            From 0; one of the two.
+
+        Raises
+        ------
+        ValueError
+            If there is no such layer; the message has the names.
+
+        Examples
+        --------
+        >>> import grufast as gf
+        >>> model = gf.Sequential([gf.layers.GRU(8, name="memory")])
+        >>> model.get_layer("memory") is model.get_layer(index=0)
+        True
+        """
         if index is not None:
             index = _checks.integer("index", index, 0)
             if name is None and index < len(self.layers):
@@ -213,8 +233,26 @@ class Sequential:
     def build(self, input_shape: Shape) -> None:
         """Make the weights for inputs of a shape such as (None, None, 5).
 
-        The first call, `fit` or `predict` does it too. None stands for any size; layers
-        that look at a whole sequence, such as `Flatten`, need its length.
+        The first call, `fit` or `predict` does it too.
+
+        Parameters
+        ----------
+        input_shape : tuple of int or None
+            With the batch's size in front. None stands for any size; layers that look
+            at a whole sequence, such as `Flatten`, need its length.
+
+        Raises
+        ------
+        ValueError
+            If the shape leaves a layer's input size open, or does not fit the layers.
+
+        Examples
+        --------
+        >>> import grufast as gf
+        >>> model = gf.Sequential([gf.layers.GRU(8), gf.layers.Dense(1)], seed=0)
+        >>> model.build((None, None, 5))
+        >>> model.weights["layers.0.weight_ih"].shape
+        (24, 5)
         """
         shape = _checked_shape(input_shape)
         for index, layer, size in list(self._sized_layers(shape)):
@@ -236,7 +274,18 @@ class Sequential:
         return {name: weight.copy() for name, weight in self.weights.items()}
 
     def set_weights(self, weights: Mapping[str, Array]) -> None:
-        """Copy arrays of the names, shapes and dtypes of `weights` into the model."""
+        """Copy arrays into the model.
+
+        Parameters
+        ----------
+        weights : dict of str to ndarray
+            All of them, of the names, shapes and dtypes of `weights`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If one does not fit; nothing has been changed then.
+        """
         checked = _checks.weights(weights, self.weights)
         for name, own in self.writable_weights().items():
             own[...] = checked[name]
@@ -259,6 +308,16 @@ class Sequential:
 
     def summary(self, print_fn: Callable[[str], object] = print) -> None:
         """Print layers, the shapes of their outputs and their parameter counts.
+
+        Parameters
+        ----------
+        print_fn : callable
+            Takes each line.
+
+        Raises
+        ------
+        ValueError
+            If the model is not built.
 
         Examples
         --------
@@ -311,6 +370,20 @@ class Sequential:
 
         For training loops of your own; `fit` is one of ours. The context refers to `x`:
         do not change that array before `backward`.
+
+        Parameters
+        ----------
+        x : ndarray (N, ...)
+            Inputs, as in `fit`.
+        mask : ndarray of bool (N, T), optional
+            False where a step of x is padding.
+
+        Returns
+        -------
+        y : ndarray (N, ...)
+            The output.
+        context : Context
+            Good for one call of `backward`.
 
         Examples
         --------
@@ -417,7 +490,26 @@ class Sequential:
         return y
 
     def predict_on_batch(self, x: Array | list[Array]) -> Any:
-        """Return the output for one batch, in one piece."""
+        """Return the output for one batch, in one piece.
+
+        Parameters
+        ----------
+        x : ndarray (N, ...) or list of N ndarrays (T_i, ...)
+            Inputs, as `predict` takes them.
+
+        Returns
+        -------
+        ndarray (N, ...) or list of N ndarrays (T_i, ...)
+            As from `predict`.
+
+        Examples
+        --------
+        >>> import grufast as gf
+        >>> import numpy as np
+        >>> model = gf.Sequential([gf.layers.GRU(8), gf.layers.Dense(1)], seed=0)
+        >>> model.predict_on_batch(np.ones((20, 5, 2), np.float32)).shape
+        (20, 1)
+        """
         return self._outputs(self._rows(x).batch(slice(None)))
 
     def evaluate(
@@ -487,7 +579,20 @@ class Sequential:
         sample_weight: Array | list[Array] | None = None,
         return_dict: bool = False,
     ) -> Any:
-        """Return the loss and the metrics on one batch, as `evaluate` does."""
+        """Return the loss and the metrics on one batch.
+
+        Arguments are as in `fit`, the return value is that of `evaluate`.
+
+        Examples
+        --------
+        >>> import grufast as gf
+        >>> import numpy as np
+        >>> model = gf.Sequential([gf.layers.GRU(8), gf.layers.Dense(1)], seed=0)
+        >>> model.compile(metrics=["mae"])
+        >>> x, y = np.ones((20, 5, 2), np.float32), np.ones((20, 1), np.float32)
+        >>> model.test_on_batch(x, y) == model.evaluate(x, y)
+        True
+        """
         self._compiled()
         scores = Scores(self.metrics)
         rows = self._rows(x, y, sample_weight, truth=True)
@@ -513,6 +618,19 @@ class Sequential:
         metrics : iterable of str, Metric or callable
             See `grufast.metrics.get`. Masked steps are left out of them; sample weights
             have no part in them.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If there is nothing of a name; the message lists what there is.
+
+        Examples
+        --------
+        >>> import grufast as gf
+        >>> model = gf.Sequential([gf.layers.GRU(8), gf.layers.Dense(1)])
+        >>> model.compile("rmsprop", gf.losses.Huber(0.5), ["mae", "r2"])
+        >>> model.optimizer, model.loss, list(model.metrics)
+        (RMSprop(), Huber(delta=0.5), ['mae', 'r2'])
         """
         self.optimizer = get_optimizer(optimizer)
         self.loss = get_loss(loss)

@@ -69,6 +69,22 @@ class Optimizer(Configured):
     An optimizer keeps its state (momenta) for every weight it has updated.
     ``learning_rate`` may be changed between updates; a number takes the place of a
     schedule.
+
+    Parameters
+    ----------
+    learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm
+        See `grufast.optimizers`.
+
+    Examples
+    --------
+    >>> import grufast as gf
+    >>> import numpy as np
+    >>> weights = {"w": np.array([1.0, 2.0])}
+    >>> optimizer = gf.optimizers.SGD(gf.schedules.ExponentialDecay(0.5, 1, 0.1))
+    >>> for _ in range(2):
+    ...     optimizer.update(weights, {"w": np.ones(2)})
+    >>> weights["w"], optimizer.iterations, round(optimizer.learning_rate, 6)
+    (array([0.45, 1.45]), 2, 0.005)
     """
 
     _slots: tuple[str, ...]
@@ -1168,7 +1184,15 @@ def storable(optimizer: Optimizer | None) -> bool:
 def get(optimizer: str | Optimizer) -> Optimizer:
     """Return a new optimizer by its name, in any case; an optimizer as it is.
 
-    Names are those of the classes: "adam", "sgd" and so on.
+    Parameters
+    ----------
+    optimizer : str or Optimizer
+        Names are those of the classes: "adam", "sgd" and so on.
+
+    Raises
+    ------
+    ValueError
+        If it is neither; the message lists the names.
 
     Examples
     --------

@@ -79,19 +79,37 @@ def get_all_metric_functions() -> dict[str, Loss]:
 
 
 def get_all_optimizers() -> dict[str, type[Optimizer]]:
-    """Return the optimizers that `IModel.compile` knows, by name."""
+    """Return the optimizers that `IModel.compile` knows, by name.
+
+    Examples
+    --------
+    >>> get_all_optimizers()["SGD"](learning_rate=0.1)
+    SGD(learning_rate=0.1)
+    """
     named: dict[str, Any] = dict(OPTIMIZERS)  # where schedules have names, too
     return {k: v for k, v in named.items() if issubclass(v, Optimizer)}
 
 
 def get(name: str) -> Activation:
-    """Return one of `get_all_activations`."""
+    """Return one of `get_all_activations`.
+
+    Examples
+    --------
+    >>> get("tanh")
+    Activation('tanh')
+    """
     found: Activation = known("name", name, get_all_activations())
     return found
 
 
 def get_loss(name: str) -> Loss:
-    """Return one of `get_all_loss_functions`."""
+    """Return one of `get_all_loss_functions`.
+
+    Examples
+    --------
+    >>> get_loss("RootMeanSquaredError")
+    RootMeanSquaredError()
+    """
     found: Loss = known("name", name, get_all_loss_functions())
     return found
 
