@@ -940,3 +940,7 @@ def test_a_loss_that_is_a_function_is_refused_with_what_it_lacks() -> None:
     model = gf.Sequential([layers.Dense(1)])
     with pytest.raises(ValueError, match="a function has no gradient: make it a subcl"):
         model.compile(loss=lambda y_true, y_pred: 0.0)  # type: ignore[arg-type]
+
+
+def test_an_input_shows_its_shape() -> None:
+    assert repr(gf.Input((None, 3))) == "Input((None, 3))"

@@ -290,7 +290,7 @@ class Layer(Configured, ABC):
         return _checks.array("x", x, self.dtype, self.dims)
 
 
-class Input:
+class Input(Configured):
     """The shape of a model's input, to stand before its layers: they are built at once.
 
     Parameters
