@@ -278,7 +278,7 @@ class StreamFeed:
 
 def is_stream(value: object) -> bool:
     """Return whether a value can be an iterable of batches."""
-    if isinstance(value, np.ndarray | str | bytes | memoryview | Mapping):
+    if isinstance(value, np.ndarray | str | bytes | memoryview | Mapping | type):
         return False
     numbered = hasattr(value, "__len__") and hasattr(value, "__getitem__")
     return isinstance(value, Iterable) or numbered
