@@ -344,7 +344,7 @@ def test_embedding_looks_up_rows(
         (np.zeros((1, 2), bool), TypeError, "got an array of bool, expected int32 or"),
         (np.zeros((1, 2), ">i8"), TypeError, "got an array of >i8, expected int32 or"),
         (np.ma.zeros((1, 2), int), TypeError, "got a masked array"),
-        ([[0]], TypeError, "x: got list, expected a NumPy array of int32 or int64"),
+        ([[0]], TypeError, "x: got a? ?list, expected a NumPy array of int32 or int64"),
         (None, TypeError, "x: got None, expected a NumPy array of int32 or int64"),
     ],
 )

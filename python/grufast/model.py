@@ -1300,9 +1300,11 @@ class Sequential:
         if not ragged and not isinstance(x, list | tuple):
             return
         got = "an array of objects" if ragged else f"a {type(x).__name__}"
-        dtype = self.dtype if self._some_layers()[0].vocabulary is None else "int64"
+        floats = self._some_layers()[0].vocabulary is None
+        expected = self.dtype if floats else "int32 or int64"
+        dtype = self.dtype if floats else "int64"
         message = (
-            f"x: got {got}, expected a NumPy array of {dtype} or, for sequences of "
+            f"x: got {got}, expected a NumPy array of {expected} or, for sequences of "
             f"unequal length, a list of them; use "
             f'[np.asarray(s, dtype="{dtype}") for s in x]'
         )
