@@ -961,3 +961,38 @@ def test_its_options_are_checked(
     with pytest.raises(SystemExit):
         experiment.main(options)
     assert message in capsys.readouterr().err
+
+
+# --- The package itself
+
+
+@pytest.mark.filterwarnings("ignore")  # TensorFlow's own
+@pytest.mark.parametrize("activation", sorted(degann.get_all_activations()))
+def test_degann_reads_our_files(activation: str, tmp_path: Path) -> None:
+    pytest.importorskip("tensorflow", reason="DEGANN runs on TensorFlow")
+    theirs = pytest.importorskip("degann.networks.imodel", reason="DEGANN is missing")
+    ours = dense(activation_func=activation)
+    ours.export_to_file(tmp_path / "net")
+    net = theirs.IModel(1, [1], 1)
+    net.from_file(str(tmp_path / "net"))
+    x, _ = sine()
+    np.testing.assert_allclose(
+        net.predict(x), ours.predict(x), rtol=1e-5, atol=1e-6, err_msg=activation
+    )
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_degann_has_the_same_names_and_losses(rng: np.random.Generator) -> None:
+    pytest.importorskip("tensorflow", reason="DEGANN runs on TensorFlow")
+    theirs = pytest.importorskip("degann.networks", reason="DEGANN is missing")
+    t, p = rng.uniform(0.5, 2, (2, 6, 3)).astype(np.float32)
+    known = degann.get_all_loss_functions()
+    assert [*theirs.get_all_loss_functions()] == [*known]
+    for name, loss in theirs.get_all_loss_functions().items():
+        np.testing.assert_allclose(known[name](t, p), float(loss(t, p)), 1e-5)
+    for name, function in theirs.get_all_activations().items():
+        expected = np.asarray(function(t - 1))
+        found = degann.get(name)(t - 1)
+        np.testing.assert_allclose(found, expected, 1e-5, atol=1e-6, err_msg=name)
+    missing = {*theirs.get_all_optimizers()} - {*degann.get_all_optimizers()}
+    assert missing == {"LossScaleOptimizer"}
