@@ -396,6 +396,124 @@ def adagrad(
     )
 
 
+def adadelta(
+    weight: Array,
+    gradient: Array,
+    squares: Array,
+    moves: Array,
+    learning_rate: float,
+    rho: float,
+    epsilon: float,
+) -> tuple[Array, Array, Array]:
+    """Zeiler 2012, algorithm 1, with a learning rate: w, squares, moves."""
+    squares = rho * squares + (1 - rho) * gradient**2
+    move = np.sqrt(moves + epsilon) / np.sqrt(squares + epsilon) * gradient
+    moves = rho * moves + (1 - rho) * move**2
+    return weight - learning_rate * move, squares, moves
+
+
+def adafactor(
+    weight: Array,
+    gradient: Array,
+    squares: tuple[Array, Array] | Array,
+    step: int,
+    learning_rate: float,
+    beta_2_decay: float,
+    epsilon_1: float,
+    epsilon_2: float,
+    clip_threshold: float,
+) -> tuple[Array, tuple[Array, Array] | Array]:
+    """Shazeer & Stern 2018, algorithms 4 and 5: w, squares (of rows and columns)."""
+    if not weight.size:
+        return weight, squares
+    decay = 1 - step**beta_2_decay
+    new = gradient**2 + epsilon_1
+    if isinstance(squares, tuple):
+        r, c = squares
+        r = decay * r + (1 - decay) * new.mean(axis=1)
+        c = decay * c + (1 - decay) * new.mean(axis=0)
+        squares, mean = (r, c), np.outer(r, c) / r.mean()
+    else:
+        squares = mean = decay * squares + (1 - decay) * new
+    move = gradient / np.sqrt(mean)
+    move = move / max(1.0, np.sqrt(np.mean(move**2)) / clip_threshold)
+    rate = min(learning_rate, 1 / np.sqrt(step))
+    rate = rate * max(epsilon_2, np.sqrt(np.mean(weight**2)))
+    return weight - rate * move, squares
+
+
+def adamax(
+    weight: Array,
+    gradient: Array,
+    m: Array,
+    u: Array,
+    step: int,
+    learning_rate: float,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+) -> tuple[Array, Array, Array]:
+    """Kingma & Ba 2015, algorithm 2, with an epsilon: w, m, u."""
+    m = beta_1 * m + (1 - beta_1) * gradient
+    u = np.maximum(beta_2 * u, np.abs(gradient))
+    return weight - learning_rate / (1 - beta_1**step) * m / (u + epsilon), m, u
+
+
+def nadam(
+    weight: Array,
+    gradient: Array,
+    m: Array,
+    v: Array,
+    step: int,
+    learning_rate: float,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+) -> tuple[Array, Array, Array]:
+    """Dozat 2016, with his decays of the momentum: w, m, v."""
+    decays = beta_1 * (1 - 0.5 * 0.96 ** np.arange(1, step + 2))
+    m = beta_1 * m + (1 - beta_1) * gradient
+    v = beta_2 * v + (1 - beta_2) * gradient**2
+    ahead = decays[-1] * m / (1 - np.prod(decays))
+    now = (1 - decays[-2]) * gradient / (1 - np.prod(decays[:-1]))
+    root = np.sqrt(v / (1 - beta_2**step)) + epsilon
+    return weight - learning_rate * (ahead + now) / root, m, v
+
+
+def lion(
+    weight: Array,
+    gradient: Array,
+    m: Array,
+    learning_rate: float,
+    beta_1: float,
+    beta_2: float,
+) -> tuple[Array, Array]:
+    """Chen et al. 2023, algorithm 2: w, m."""
+    move = np.sign(beta_1 * m + (1 - beta_1) * gradient)
+    return weight - learning_rate * move, beta_2 * m + (1 - beta_2) * gradient
+
+
+def ftrl(
+    weight: Array,
+    gradient: Array,
+    accumulator: Array,
+    linear: Array,
+    learning_rate: float,
+    power: float,
+    l1: float,
+    l2: float,
+    shrinkage: float,
+    beta: float,
+) -> tuple[Array, Array, Array]:
+    """McMahan et al. 2013, algorithm 1, as Keras extends it: w, accumulator, linear."""
+    total = accumulator + gradient**2
+    sigma = (total**-power - accumulator**-power) / learning_rate
+    linear = linear + gradient + 2 * shrinkage * weight - sigma * weight
+    below = total**-power / learning_rate + 2 * (l2 + beta / (2 * learning_rate))
+    moved = (np.clip(linear, -l1, l1) - linear) / below
+    return moved, total, linear
+
+
 def clip_values(gradients: list[Array], limit: float) -> list[Array]:
     """Hold every element to [-limit, limit]."""
     return [np.clip(g, -limit, limit) for g in gradients]

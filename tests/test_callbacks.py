@@ -1,6 +1,8 @@
 """Callbacks: hooks, early stopping, checkpoints, progress, plots, Ctrl-C."""
 
 import builtins
+import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 
 import grufast as gf
-from grufast import callbacks
+from grufast import callbacks, figures
 from grufast.callbacks import (
     Callback,
     CSVLogger,
@@ -331,6 +333,26 @@ def test_the_bar_starts_where_training_does(capsys: pytest.CaptureFixture[str]) 
     assert printed[-1].startswith("epoch 10/10 100%")
 
 
+@pytest.mark.parametrize("columns", [40, 60, 80, 90, 130])
+def test_the_bar_shows_whole_numbers_or_none(
+    columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = os.terminal_size((columns, 24))
+    monkeypatch.setattr(shutil, "get_terminal_size", lambda: size)
+    model, x, y = model_and_data()
+    model.compile(metrics=["mae", "rmse"])
+    history = model.fit(x, y, epochs=2, validation_split=0.2, verbose=1, seed=0).history
+    last = capsys.readouterr().err.rstrip().rsplit("\r", 1)[-1]
+    assert len(last) <= columns
+    shown = last.partition(", ")[2].removesuffix(", ...").split(", ")
+    expected = [f"{name} {values[-1]:.4g}" for name, values in history.items()]
+    if len(shown) < len(expected):  # losses first
+        expected = [expected[0], expected[3], *expected[1:3], *expected[4:]]
+    if columns > 40:  # less than one number
+        assert shown == expected[: len(shown)]
+    assert len(shown) == {40: 1, 60: 1, 80: 2, 90: 3, 130: 6}[columns]
+
+
 # Plots
 
 
@@ -372,6 +394,30 @@ def test_plot_takes_losses_that_have_no_logarithm(tmp_path: Path) -> None:
 def test_plot_needs_both_x_and_y() -> None:
     with pytest.raises(ValueError, match="x, y: expected both or neither"):
         Plot("plot.png", x=np.zeros((1, 1, 1)))
+
+
+def test_plot_says_before_training_what_it_cannot_draw(tmp_path: Path) -> None:
+    model, x, y = model_and_data()
+    with pytest.raises(ValueError, match=r"cannot draw '.*plot\.xyz': choose"):
+        Plot(tmp_path / "plot.xyz")
+    with pytest.raises(ValueError, match=f"y: got 3 rows, expected {len(x)} as in x"):
+        Plot(tmp_path / "plot.png", x, y[:3])
+    before = model.get_weights()
+    plot = Plot(tmp_path / "plot.png", x.astype("f8"), y)
+    with pytest.raises(TypeError, match="x: got an array of float64"):
+        model.fit(x, y, epochs=50, callbacks=[plot])
+    after = model.get_weights()
+    assert all(np.array_equal(after[name], before[name]) for name in before)
+    # A list of sequences is fine.
+    model.fit(x, y, callbacks=[Plot(tmp_path / "plot.png", list(x), y)])
+    png_size(tmp_path / "plot.png")
+
+
+def test_the_scale_of_losses_fits_their_range() -> None:
+    for last, scale in ((0.5, "linear"), (0.001, "log")):
+        curves = {"loss": ([1, 2], [1.0, last])}
+        figure = figures.training_figure(curves)
+        assert figure.axes[0].get_yscale() == scale
 
 
 def test_plot_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -849,3 +895,25 @@ def test_elsewhere_the_picture_is_a_file(
         png_size(tmp_path / "training.png")
         (tmp_path / "training.png").unlink()
     assert shown == []
+
+
+def test_batches_have_their_older_names_too() -> None:
+    calls: list[Any] = []
+
+    class Old(Callback):
+        def on_batch_begin(self, batch: int, logs: Logs) -> None:
+            calls.append(("begin", batch))
+
+        def on_batch_end(self, batch: int, logs: Logs) -> None:
+            calls.append(("end", batch, "loss" in logs))
+
+    class Both(Old):
+        def on_train_batch_end(self, batch: int, logs: Logs) -> None:
+            calls.append(("new", batch))
+
+    model, x, y = model_and_data()
+    model.fit(x, y, batch_size=len(x), callbacks=[Old()])
+    assert calls == [("begin", 0), ("end", 0, True)]
+    calls.clear()
+    model.fit(x, y, batch_size=len(x), callbacks=[Both()])
+    assert calls == [("begin", 0), ("new", 0)]

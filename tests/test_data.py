@@ -179,9 +179,10 @@ def test_windows_are_views() -> None:
     assert np.shares_memory(cut, values)
     np.testing.assert_array_equal(cut[3], values[3:7])
     assert cut.strides[-1] == values.itemsize
-    for length in (0, 11):
-        with pytest.raises(ValueError, match="windows of"):
-            data.windows(values, length)
+    with pytest.raises(ValueError, match="length: got 0"):
+        data.windows(values, 0)
+    with pytest.raises(ValueError, match="windows of 11 rows need as many"):
+        data.windows(values, 11)
 
 
 def test_time_split() -> None:
@@ -201,6 +202,92 @@ def test_scaler_returns() -> None:
     np.testing.assert_allclose(scaled.mean(0), 0, atol=1e-12)
     np.testing.assert_allclose(scaled.std(0), 1)
     np.testing.assert_allclose(scaler.inverse(scaled), values)
+
+
+@pytest.mark.parametrize(
+    ("values", "length", "error", "message"),
+    [
+        (np.arange(9.0), 3, ValueError, r"values: got shape \(9,\).*values\[:, None\]"),
+        (
+            np.zeros((9, 2, 2)),
+            3,
+            ValueError,
+            r"got shape \(9, 2, 2\), expected \(n, C\)",
+        ),
+        ([1.0, 2.0], 1, TypeError, "values: got list, expected a NumPy array"),
+        (np.zeros((9, 1)), 3.0, TypeError, "length: got 3.0, expected an integer"),
+    ],
+)
+def test_what_windows_cannot_cut_is_named(
+    values: Any, length: Any, error: type[Exception], message: str
+) -> None:
+    for cut in (data.windows, data.window_pairs):
+        with pytest.raises(error, match=message):
+            cut(values, length)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "error", "message"),
+    [
+        ((100, 0.2, 0.2), TypeError, "validation: got 0.2, expected an integer"),
+        ((10, 2, 3.0), TypeError, "test: got 3.0, expected an integer"),
+        (("10", 2, 3), TypeError, "n: got '10'"),
+        (
+            (10, 0, 3),
+            ValueError,
+            "validation: got 0, expected an integer of at least 1",
+        ),
+        ((10, 2, -3), ValueError, "test: got -3"),
+    ],
+)
+def test_splits_are_by_whole_rows(
+    sizes: Any, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        data.time_split(*sizes)
+
+
+def test_constant_columns_are_scaled_to_zero() -> None:
+    values = np.stack([np.full(7, 0.1), np.arange(7.0)], 1)
+    scaler = data.Scaler.fit(values)
+    scaled = scaler.transform(values)
+    np.testing.assert_allclose(scaled[:, 0], 0, atol=1e-15)
+    np.testing.assert_allclose(scaled[:, 1].std(), 1)
+    np.testing.assert_allclose(scaler.inverse(scaled), values, atol=1e-15)
+    assert scaler.transform(values + 1)[0, 0] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "message"),
+    [
+        ([[1.0], [2.0]], TypeError, "values: got list, expected a NumPy array"),
+        (np.array([["a"]]), TypeError, "values: got an array of <U1"),
+        (
+            np.zeros((0, 2)),
+            ValueError,
+            r"values: got shape \(0, 2\), expected \(n, C\)",
+        ),
+        (np.array(1.0), ValueError, r"values: got shape \(\)"),
+        (np.array([[1.0], [np.nan]]), ValueError, "values: expected finite numbers"),
+    ],
+)
+def test_what_cannot_be_scaled_is_named(
+    values: Any, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        data.Scaler.fit(values)
+    scaler = data.Scaler.fit(np.arange(6.0).reshape(3, 2))
+    for use in (scaler.transform, scaler.inverse):
+        with pytest.raises(ValueError, match=r"shape \(3, 3\), expected the columns"):
+            use(np.ones((3, 3)))
+        with pytest.raises(TypeError, match="values: got list"):
+            use([[1.0, 2.0]])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("points", [0, -1, 2.0, "9"])
+def test_hardsin_takes_a_number_of_points(points: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match=f"points: got {points!r}"):
+        data.hardsin(points)
 
 
 def test_hardsin() -> None:

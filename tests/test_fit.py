@@ -207,6 +207,46 @@ def test_validations_take_iterables() -> None:
     )
 
 
+class Dataset:
+    """Batches by number, in another order after each reading, as Keras's PyDataset."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
+        self.readings = 0
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(self, index: int) -> tuple[Array, ...]:
+        return self._batches[index]  # of a list: from -1 on, and 9 is an error
+
+    def on_epoch_end(self) -> None:
+        self._batches = self._batches[::-1]
+        self.readings += 1
+
+
+class IterableDataset(Dataset):
+    def __iter__(self) -> Iterator[tuple[Array, ...]]:
+        return map(self.__getitem__, range(len(self)))
+
+
+@pytest.mark.parametrize("kind", [Dataset, IterableDataset])
+def test_batches_may_come_by_number(kind: type[Dataset]) -> None:
+    x, y = data()
+    expected = small()
+    for turn in (cut(x, y), cut(x, y)[::-1], cut(x, y)):
+        expected.fit(turn)
+    model, batches = small(), kind(cut(x, y))
+    model.fit(batches, epochs=3, validation_data=Dataset(cut(x, y)))
+    assert batches.readings == 3
+    for name, weight in expected.weights.items():
+        assert model.weights[name].tobytes() == weight.tobytes()
+    assert model.evaluate(kind(cut(x, y))) == expected.evaluate(cut(x, y))
+    many = small()
+    many.fit(kind(cut(x, y)), steps_per_epoch=len(cut(x, y)), epochs=3)
+    assert many.predict(x).tobytes() == model.predict(x).tobytes()
+
+
 ITERABLES: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"x": []}, ValueError, "x: expected at least one batch"),
     ({"x": [3]}, TypeError, "x: in a batch, got int, expected .x, y. or .x, y, sam"),

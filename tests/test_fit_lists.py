@@ -233,7 +233,11 @@ def test_lists_of_indices() -> None:
 X, Y = sequences()
 ERRORS: list[tuple[Any, Any, dict[str, Any], type[Exception], str]] = [
     ([X[0], 3], Y[:2], {}, TypeError, r"x\[1\]: got int, expected a NumPy array"),
-    ([X[0], X[1][:, :1]], Y[:2], {}, ValueError, r"x\[1\]: got shape \(1, 7, 1\), exp"),
+    (
+        *([X[0], X[1][:, :1]], Y[:2], {}, ValueError),
+        r"x\[1\]: got shape \(7, 1\), expected \(T, C\) with C = 2",
+    ),
+    ([X[0][:, 0]], Y[:1], {}, ValueError, r"x\[0\]: got shape \(3,\), expected \(T, C"),
     ([X[0], X[1][:0]], Y[:2], {}, ValueError, r"x\[1\]: expected at least one step"),
     ([X[0], np.float32(1)], Y[:2], {}, TypeError, r"x\[1\]: got float32"),
     ([X[0], np.ones((), "f4")], Y[:2], {}, ValueError, r"x\[1\]: got shape \(\)"),
@@ -277,6 +281,25 @@ def test_wrong_sequences_are_named(
     for use in (model.fit, model.evaluate):
         with pytest.raises(error, match=message):
             use(x, y, **options)
+
+
+@pytest.mark.parametrize(
+    ("x", "got"),
+    [
+        ([own.tolist() for own in X], "a list"),
+        (tuple(X), "a tuple"),
+        (np.array(X, object), "an array of objects"),
+        ([], "a list"),
+    ],
+)
+def test_who_has_sequences_in_something_else_is_told_how(x: Any, got: str) -> None:
+    model = model_of(False)
+    with pytest.raises(TypeError, match=f"x: got {got}, .*for s in x") as caught:
+        model.fit(x, Y)
+    # What the message advises works.
+    advice = str(caught.value).partition("; use ")[2]
+    if len(x):
+        model.fit(eval(advice, {"np": np, "x": x}), Y)
 
 
 @pytest.mark.parametrize(("y", "options", "error", "message"), ERRORS_OF_STEPS)

@@ -86,7 +86,7 @@ ALLOWED: dict[str, set[str]] = {
         "callbacks",
     },
     "degann.arrays": {"_checks"},
-    "degann.losses": {"_checks", "losses", "optimizers"},
+    "degann.losses": {"_checks", "layers", "losses", "optimizers"},
     "degann.callbacks": {"_checks", "callbacks", "degann.arrays"},
     "degann.plan": {"_checks", "callbacks", "degann.callbacks", "layers", "model"},
     "degann.apg": {"_checks", "_core", "degann.plan", "layers"},

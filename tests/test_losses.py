@@ -899,7 +899,7 @@ def test_wrong_classes_are_named(
         ),
         (
             lambda: losses.get("hinge"),
-            "loss: got 'hinge', expected one of 'mse', 'rmse'",
+            "loss: got 'hinge', expected a Loss, .* or one of .'mse', 'rmse'",
         ),
         (lambda: losses.get(None), "loss: got None"),  # type: ignore[arg-type]
     ],

@@ -756,7 +756,7 @@ def test_targets_of_one_dimension_are_columns() -> None:
             ValueError,
             r"x: got shape \(6, 4, 3\), expected \(N, T, C\) with C = 2",
         ),
-        ([[[1.0]]], None, TypeError, "x: got list"),
+        ([[[1.0]]], None, TypeError, "x: got a list"),
         (
             np.zeros((0, 4, 2), "f4"),
             np.zeros((0, 1), "f4"),
@@ -918,3 +918,29 @@ def test_wrong_metrics_are_named(
 ) -> None:
     with pytest.raises(error, match=message):
         small().compile(metrics=metrics)
+
+
+def test_who_forgot_the_sequences_is_reminded() -> None:
+    x = np.zeros((3, 4, 2), np.float32)
+    for between in ([], [layers.Dropout(0.5)]):
+        model = gf.Sequential([layers.LSTM(3), *between, layers.GRU(3)])
+        message = (
+            r"GRU\): x: got shape .*; layers\[0\] \(LSTM\) needs return_sequences=T"
+        )
+        with pytest.raises(ValueError, match=message):
+            model.predict(x)
+    whole = layers.GRU(3, return_sequences=True)
+    for stack in ([whole, layers.Flatten()], [layers.Flatten()]):
+        model = gf.Sequential([*stack, layers.GRU(3)])
+        with pytest.raises(ValueError, match=r"expected \(N, T, C\)$"):
+            model.predict(x)
+
+
+def test_a_loss_that_is_a_function_is_refused_with_what_it_lacks() -> None:
+    model = gf.Sequential([layers.Dense(1)])
+    with pytest.raises(ValueError, match="a function has no gradient: make it a subcl"):
+        model.compile(loss=lambda y_true, y_pred: 0.0)  # type: ignore[arg-type]
+
+
+def test_an_input_shows_its_shape() -> None:
+    assert repr(gf.Input((None, 3))) == "Input((None, 3))"

@@ -338,7 +338,7 @@ CHANGES: list[tuple[tuple[Any, ...], Any, str]] = [
     (("input_shape",), [None, 4, True], "input_shape: got True"),
     (("input_shape",), [None, None, 3], "leaves the input size of layers[3]"),
     (("input_shape",), [None, 4, -3], "input_shape: got -3"),
-    (("compile", "optimizer", "class"), "Lion", "unknown class 'Lion'"),
+    (("compile", "optimizer", "class"), "Tiger", "unknown class 'Tiger'"),
     (("compile", "optimizer", "config", "momentum"), 2, "momentum: got 2"),
     (("compile", "loss"), "mae", "expected a class and its config"),
     (("compile", "metrics"), ["exec"], "metrics: got 'exec'"),
@@ -776,3 +776,17 @@ def test_models_are_no_backups_and_backups_no_models(path: Path, backup: bytes) 
         checksum = str(saving._checksum(text, {}))
         header = {"__metadata__": {"grufast.backup": text, "crc32": checksum}}
         assert_backup_refused(path, file_of(header, b""), "description")
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        (b"PK\x03\x04", "it is a zip archive, such as Keras's .keras"),
+        (b"\x89HDF\r\n\x1a\n", "it is an HDF5 file, such as Keras's .h5"),
+    ],
+)
+def test_files_of_others_are_named(tmp_path: Path, start: bytes, message: str) -> None:
+    path = tmp_path / "model"
+    path.write_bytes(start + bytes(100))
+    with pytest.raises(ValueError, match=message):
+        gf.load(path)

@@ -15,6 +15,16 @@ Column = Array | list[Array]
 """An array (N, ...), or N sequences (T_i, ...) of any lengths."""
 
 
+class Numbered(Protocol):
+    """Batches by number, as a PyDataset of Keras has them."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+
+    def __getitem__(self, index: int, /) -> Any:
+        """Return one."""
+
+
 class Batch(NamedTuple):
     """What is computed with at once.
 
@@ -193,7 +203,7 @@ class StreamFeed:
     def __init__(
         self,
         name: str,
-        batches: Iterable[Any],
+        batches: Any,
         check: Callable[[Any], Batch],
         steps: int | None = None,
         first_epoch: int = 0,
@@ -202,7 +212,7 @@ class StreamFeed:
         self._name = name
         self._batches = batches
         self._check = check
-        self._iterator = iter(batches)
+        self._iterator = self._opened()
         self.once = self._iterator is batches
         self._fresh = True
         self._read = 0
@@ -237,7 +247,7 @@ class StreamFeed:
     def _reading(self) -> Iterator[Any]:
         """Return one reading of all batches, or of what is left of them."""
         if not (self._fresh or self.once):
-            self._iterator = iter(self._batches)
+            self._iterator = self._opened()
         self._fresh = False
         return self._iterator
 
@@ -249,7 +259,14 @@ class StreamFeed:
                 yield item
             if self.once or not self._brought:
                 return
-            self._iterator, self._brought = iter(self._batches), False
+            self._iterator, self._brought = self._opened(), False
+
+    def _opened(self) -> Iterator[Any]:
+        """Return a new reading."""
+        plain = not hasattr(self._batches, "on_epoch_end")
+        if plain and isinstance(self._batches, Iterable):
+            return iter(self._batches)
+        return _dataset(self._batches)
 
     def _checked(self, item: Any) -> Batch:
         try:
@@ -261,9 +278,22 @@ class StreamFeed:
 
 def is_stream(value: object) -> bool:
     """Return whether a value can be an iterable of batches."""
-    if isinstance(value, np.ndarray | str | bytes | memoryview | Mapping):
+    if isinstance(value, np.ndarray | str | bytes | memoryview | Mapping | type):
         return False
-    return isinstance(value, Iterable)
+    numbered = hasattr(value, "__len__") and hasattr(value, "__getitem__")
+    return isinstance(value, Iterable) or numbered
+
+
+def _dataset(batches: Any) -> Iterator[Any]:
+    """Yield batches by their numbers, and say so at the end: a PyDataset of Keras."""
+    if isinstance(batches, Iterable):
+        yield from batches
+    else:
+        for index in range(len(batches)):
+            yield batches[index]
+    ended = getattr(batches, "on_epoch_end", None)
+    if ended is not None:
+        ended()
 
 
 def is_sequences(value: object) -> bool:

@@ -76,7 +76,8 @@ class Callback:
     Epochs and batches count from 0.
 
     `Sequential.evaluate` and the validations of `fit` call the hooks of tests,
-    `Sequential.predict` those of predictions.
+    `Sequential.predict` those of predictions. Methods ``on_batch_begin`` and
+    ``on_batch_end``, as of old, are called as those of training's batches.
 
     Examples
     --------
@@ -169,7 +170,7 @@ class CallbackList:
             if model is not None:
                 callback.set_model(model)
         self._hooks: dict[str, list[Callable[..., object]]] = {
-            hook: [getattr(c, hook) for c in callbacks if _overrides(c, hook)]
+            hook: [own for own in (_own_hook(c, hook) for c in callbacks) if own]
             for hook in HOOKS
         }
         self.batch_begin = self._hooks["on_train_batch_begin"]
@@ -181,9 +182,18 @@ class CallbackList:
             function(*arguments)
 
 
-def _overrides(callback: Callback, hook: str) -> bool:
+def _own_hook(callback: Callback, hook: str) -> Any:
+    """Return what a callback does at a hook; None if that is nothing."""
     own = getattr(callback, hook)
-    return getattr(own, "__func__", own) is not getattr(Callback, hook)
+    if getattr(own, "__func__", own) is not getattr(Callback, hook):
+        return own
+    return getattr(callback, _OLDER_NAMES.get(hook, ""), None)
+
+
+_OLDER_NAMES = {
+    "on_train_batch_begin": "on_batch_begin",
+    "on_train_batch_end": "on_batch_end",
+}
 
 
 class History(Callback):
@@ -196,6 +206,17 @@ class History(Callback):
         ``"learning_rate"`` where a callback changes it.
     epoch : list of int
         The epochs' numbers, from 0 or ``initial_epoch``.
+
+    Examples
+    --------
+    >>> import grufast as gf
+    >>> import numpy as np
+    >>> model = gf.Sequential([gf.layers.GRU(2)], seed=0)
+    >>> model.compile()
+    >>> x, y = np.ones((4, 3, 1), np.float32), np.ones((4, 2), np.float32)
+    >>> history = model.fit(x, y, epochs=3, validation_data=(x, y), seed=0)
+    >>> history.epoch, sorted(history.history), len(history.history["loss"])
+    ([0, 1, 2], ['loss', 'val_loss'], 3)
     """
 
     def __init__(self) -> None:
@@ -925,11 +946,20 @@ class TensorBoard(Callback):
     ------
     ImportError
         Without its library, which ``pip install "grufast[tensorboard]"`` brings.
+    ValueError
+        If `update_freq` is something else.
 
     Notes
     -----
     A training that is taken up from a backup writes to the same directories; the steps
     that were trained twice are there twice, with the same values.
+
+    Examples
+    --------
+    ``tensorboard --logdir logs`` then shows the curves of all runs:
+
+    >>> import grufast as gf
+    >>> board = gf.callbacks.TensorBoard("logs/first")  # doctest: +SKIP
     """
 
     def __init__(
@@ -1081,15 +1111,23 @@ def _summary(logs: Logs) -> str:
 
 
 _BAR = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
+_AROUND = len(" 100%|#| 00:00:00<00:00:00")
 
 
 class ProgressBar(Callback):
     """A tqdm bar over the whole training, with the current losses; on stderr.
 
-    `Sequential.fit` adds one by itself on a terminal.
+    `Sequential.fit` adds one by itself on a terminal. Numbers for which the terminal is
+    not wide enough are left out; the losses come first then.
+
+    Examples
+    --------
+    >>> import grufast as gf
+    >>> bar = gf.callbacks.ProgressBar()
     """
 
     _bar: Any = None
+    _width = 80
 
     def on_train_begin(self, logs: Logs) -> None:
         """Show the bar."""
@@ -1097,6 +1135,7 @@ class ProgressBar(Callback):
 
         size = shutil.get_terminal_size()  # 80 x 24 for a terminal that says 0 x 0
         self._steps = self.params["steps"] or 0
+        self._width = size.columns
         self._bar = tqdm(
             total=self.params["epochs"] * (self._steps or 1),
             bar_format=_BAR,
@@ -1123,9 +1162,22 @@ class ProgressBar(Callback):
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Show the losses."""
-        self._bar.set_postfix_str(_summary(logs), refresh=False)
+        self._bar.set_postfix_str(self._fitting(logs), refresh=False)
         if not self._steps:
             self._bar.update()
+
+    def _fitting(self, logs: Logs) -> str:
+        """Return as many of the numbers as there is room for: a cut one misleads."""
+        epochs = str(self.params["epochs"])
+        room = self._width - _AROUND - len(f"epoch {epochs}/{epochs}, ")
+        if len(_summary(logs)) <= room:
+            return _summary(logs)
+        logs = {n: logs[n] for n in sorted(logs, key=lambda n: n.count("loss") == 0)}
+        for count in range(len(logs) - 1, 1, -1):
+            text = _summary(dict(list(logs.items())[:count])) + ", ..."
+            if len(text) <= room:
+                return text
+        return _summary({"loss": logs["loss"]})
 
     def on_train_end(self, logs: Logs) -> None:
         """Leave the bar where it is."""
@@ -1134,7 +1186,19 @@ class ProgressBar(Callback):
 
 
 class EpochLog(Callback):
-    """A line an epoch on standard output: `Sequential.fit` with ``verbose=2``."""
+    """A line an epoch on standard output: `Sequential.fit` with ``verbose=2``.
+
+    Examples
+    --------
+    >>> import grufast as gf
+    >>> import numpy as np
+    >>> model = gf.Sequential([gf.layers.GRU(2)], seed=0)
+    >>> model.compile()
+    >>> x = np.zeros((4, 3, 1), np.float32)
+    >>> log = gf.callbacks.EpochLog()
+    >>> _ = model.fit(x, np.ones((4, 2), np.float32), callbacks=[log])  # doctest: +SKIP
+    epoch 1/1: 0.001 s, loss 1
+    """
 
     def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
         """Start the clock."""
@@ -1159,8 +1223,10 @@ class Plot(Callback):
     path : str or path, optional
         Of the picture, which is replaced atomically; the ending names the format, PNG
         without one. By default ``training.png``, and in a notebook no file.
-    x, y : ndarray, optional
-        What to predict and the truth.
+    x : ndarray (N, ...) or list of N ndarrays, optional
+        What to predict, as `Sequential.predict` takes it.
+    y : ndarray (N, ...), optional
+        The truth.
     every : int
         Draw after so many epochs, and at the end.
 
@@ -1168,19 +1234,42 @@ class Plot(Callback):
     ------
     ImportError
         Without matplotlib, which ``pip install "grufast[plot]"`` brings.
+    TypeError, ValueError
+        If nothing can be drawn into a file of this name, or `y` has not the rows of
+        `x`; when training begins, if the model cannot predict `x`.
+
+    Examples
+    --------
+    >>> import grufast as gf
+    >>> import numpy as np
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> x = np.linspace(0, 1, 40, dtype=np.float32).reshape(10, 4, 1)
+    >>> model = gf.Sequential([gf.layers.GRU(3), gf.layers.Dense(1)], seed=0)
+    >>> model.compile()
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     plot = gf.callbacks.Plot(f"{directory}/course.png", x, x[:, 0])
+    ...     history = model.fit(x, x[:, 0], epochs=3, callbacks=[plot])
+    ...     Path(directory, "course.png").exists()
+    True
     """
 
     def __init__(
         self,
         path: str | os.PathLike[str] | None = None,
-        x: Array | None = None,
+        x: Any = None,
         y: Array | None = None,
         *,
         every: int = 10,
     ) -> None:
         figures.require_matplotlib()
+        if path is not None:
+            figures.check_writable(os.fspath(path))
         if (x is None) != (y is None):
             message = "x, y: expected both or neither"
+            raise ValueError(message)
+        if x is not None and y is not None and len(x) != len(y):
+            message = f"y: got {len(y)} rows, expected {len(x)} as in x"
             raise ValueError(message)
         self.path = None if path is None else os.fspath(path)
         self.x = x
@@ -1193,6 +1282,8 @@ class Plot(Callback):
         """Start new curves."""
         self._display = None
         self._curves = {}
+        if self.x is not None:
+            self.model.predict(self.x[:1])  # what it cannot is known before training
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Draw, every so often."""

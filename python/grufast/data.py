@@ -162,6 +162,14 @@ def _mode(values: NDArray[np.int64]) -> int:
 def format_dates(dates: Dates) -> list[str]:
     """Write dates as ISO 8601, no finer than they need; years alone as years.
 
+    Parameters
+    ----------
+    dates : datetime64 (n,)
+
+    Returns
+    -------
+    list of str
+
     Examples
     --------
     >>> format_dates(np.array(["2024-01-31", "2024-02-29"], "M8[us]"))
@@ -300,6 +308,12 @@ class Table:
         From one row to the next.
     notes : tuple of str
         What the reader of a report should know: sorted rows, gaps.
+
+    Examples
+    --------
+    >>> table = Table({"sales": np.array([1.0, 2.0, 4.0])})
+    >>> len(table), table.dates is None
+    (3, True)
     """
 
     columns: dict[str, Floats]
@@ -618,6 +632,18 @@ def fill_missing(
         Without NaN.
     observed : bool (n,)
         False in rows where a value was filled in.
+
+    Raises
+    ------
+    ValueError
+        If cells are empty and `policy` is "error", or fewer than two rows are complete.
+
+    Examples
+    --------
+    >>> table = Table({"sales": np.array([1.0, np.nan, 4.0])})
+    >>> table, observed = fill_missing(table, "interpolate")
+    >>> table.columns["sales"], observed
+    (array([1. , 2.5, 4. ]), array([ True, False,  True]))
     """
     gaps = _absent_rows(table)
     missing = np.isnan(np.stack(list(table.columns.values())))
@@ -711,7 +737,19 @@ def _on_calendar(table: Table) -> Table:
 
 @dataclass(frozen=True)
 class Split:
-    """Rows for training, validation and the held-out tail, in the order of time."""
+    """Rows for training, validation and the held-out tail, in the order of time.
+
+    Attributes
+    ----------
+    train, validation, test : slice
+        As `time_split` makes them.
+
+    Examples
+    --------
+    >>> split = time_split(10, validation=2, test=3)
+    >>> np.arange(10)[split.test]
+    array([7, 8, 9])
+    """
 
     train: slice
     validation: slice
@@ -721,13 +759,36 @@ class Split:
 def time_split(n: int, validation: int, test: int) -> Split:
     """Cut n rows into train, validation and test: the newest rows are the test.
 
+    Parameters
+    ----------
+    n : int
+        Rows in the order of time.
+    validation, test : int
+        How many of them, at least one each; training gets the others.
+
+    Returns
+    -------
+    Split
+        Slices of the rows.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is not an integer, or no row is left for training.
+
     Examples
     --------
-    >>> time_split(10, validation=2, test=3).validation
-    slice(5, 7, None)
+    >>> split = time_split(10, validation=2, test=3)
+    >>> split.train, split.validation, split.test
+    (slice(0, 5, None), slice(5, 7, None), slice(7, 10, None))
     """
+    n = _checks.integer("n", n, 0)
+    validation, test = (
+        _checks.integer(name, rows, 1)
+        for name, rows in (("validation", validation), ("test", test))
+    )
     train = n - validation - test
-    if min(train, validation, test) < 1:
+    if train < 1:
         msg = f"{n} rows cannot be split into training, {validation} and {test}"
         raise ValueError(msg)
     return Split(slice(0, train), slice(train, n - test), slice(n - test, n))
@@ -735,13 +796,21 @@ def time_split(n: int, validation: int, test: int) -> Split:
 
 @dataclass(frozen=True)
 class Scaler:
-    """Standardise columns: (values - mean) / std, both (C,) float64.
+    """Standardise columns: (values - mean) / std.
+
+    Attributes
+    ----------
+    mean, std : float64 (C,)
+        Of the columns. A column whose values are all the same has a `std` of 1: it
+        becomes 0.
 
     Examples
     --------
     >>> scaler = Scaler.fit(np.array([[1.0], [3.0]]))
     >>> scaler.transform(np.array([[5.0]]))
     array([[3.]])
+    >>> scaler.inverse(np.array([[3.0]]))
+    array([[5.]])
     """
 
     mean: Floats
@@ -749,16 +818,59 @@ class Scaler:
 
     @classmethod
     def fit(cls, values: Floats) -> "Scaler":
-        """Take mean and standard deviation over the rows of values (n, C)."""
-        return cls(values.mean(0), values.std(0))
+        """Take mean and standard deviation over the rows.
+
+        Parameters
+        ----------
+        values : ndarray (n, C)
+            Real and finite numbers; of the part to train on, or the future would have
+            a part in what is learned. Several dimensions behind the first one are fine.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is not such an array, or has no rows.
+        """
+        _numbers("values", values)
+        if not values.ndim or not len(values):
+            msg = f"values: got shape {values.shape}, expected (n, C) with n >= 1"
+            raise ValueError(msg)
+        if not np.isfinite(values).all():
+            msg = "values: expected finite numbers; see fill_missing"
+            raise ValueError(msg)
+        mean = values.mean(0)
+        # Rounding gives equal numbers a standard deviation that is not quite 0.
+        constant = (values == values[:1]).all(0)
+        return cls(mean, np.where(constant, 1.0, values.std(0)))
 
     def transform(self, values: Floats) -> Floats:
-        """Scale values (n, C)."""
-        return (values - self.mean) / self.std
+        """Return values (n, C) scaled."""
+        return (self._fitting(values) - self.mean) / self.std
 
     def inverse(self, values: Floats) -> Floats:
-        """Undo `transform`."""
-        return values * self.std + self.mean
+        """Return scaled values (n, C) in their own unit: undo `transform`."""
+        return self._fitting(values) * self.std + self.mean
+
+    def _fitting(self, values: Floats) -> Floats:
+        _numbers("values", values)
+        columns = np.shape(self.mean)
+        if values.shape[values.ndim - len(columns) :] != columns:
+            msg = (
+                f"values: got shape {values.shape}, expected the columns {columns} of "
+                "those in fit"
+            )
+            raise ValueError(msg)
+        return values
+
+
+def _numbers(name: str, values: object) -> None:
+    """Refuse what is no array of real numbers."""
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "biuf":
+        got = type(values).__name__
+        if isinstance(values, np.ndarray):
+            got = f"an array of {values.dtype}"
+        msg = f"{name}: got {got}, expected a NumPy array of numbers"
+        raise TypeError(msg)
 
 
 def windows(values: NDArray[Any], length: int) -> NDArray[Any]:
@@ -782,7 +894,17 @@ def windows(values: NDArray[Any], length: int) -> NDArray[Any]:
     array([[0., 1., 2.],
            [1., 2., 3.]])
     """
-    if not 1 <= length <= len(values):
+    length = _checks.integer("length", length, 1)
+    given: object = values
+    if not isinstance(given, np.ndarray):
+        msg = f"values: got {type(given).__name__}, expected a NumPy array (n, C)"
+        raise TypeError(msg)
+    if values.ndim != 2:
+        msg = f"values: got shape {values.shape}, expected (n, C)"
+        if values.ndim == 1:
+            msg += "; one column is values[:, None]"
+        raise ValueError(msg)
+    if length > len(values):
         msg = f"windows of {length} rows need as many rows, got {len(values)}"
         raise ValueError(msg)
     return sliding_window_view(values, length, axis=0).transpose(0, 2, 1)
@@ -1118,6 +1240,13 @@ class Function:
         output.
     inputs : int
         How many inputs it has.
+
+    Examples
+    --------
+    >>> square = Function("x^2", (0, 1), lambda x: x**2)
+    >>> square(np.array([[0.5], [1.0]]))
+    array([[0.25],
+           [1.  ]])
     """
 
     formula: str
@@ -1392,6 +1521,7 @@ def hardsin(points: int = 1001) -> tuple[Floats, Floats]:
     >>> x.shape, float(x[-1])
     ((1001,), 2.0)
     """
+    points = _checks.integer("points", points, 1)
     x = 2.0 * np.arange(1, points + 1) / points
     return x, _hardsin(x)
 

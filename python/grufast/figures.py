@@ -205,7 +205,8 @@ def _loss_curves(
         best = min(range(len(values)), key=finite.__getitem__)
         axes.plot(epochs[best], values[best], "o", color=color, ms=5)
         title = f"Loss (best {label} {values[best]:.3g} in epoch {epochs[best]})"
-    if min(curves["loss"][1]) > 0:
+    values = [value for _, own in curves.values() for value in own]
+    if min(values) > 0 and max(values) > 10 * min(values):
         axes.set_yscale("log")
     axes.locator_params(axis="x", integer=True)
     _finish(axes, title, "epoch")

@@ -43,7 +43,19 @@ __all__ = [
 
 
 class Initializer(Configured, ABC):
-    """What draws a layer's first weights; subclass it for one of your own."""
+    """What draws a layer's first weights; subclass it for one of your own.
+
+    Examples
+    --------
+    >>> import grufast as gf
+    >>> class Halves(gf.initializers.Initializer):
+    ...     def __call__(self, shape, rng, fan=None):
+    ...         return rng.choice([-0.5, 0.5], shape)
+    >>> layer = gf.layers.Dense(1, kernel_initializer=Halves(), seed=0)
+    >>> layer.build(3)
+    >>> bool((abs(layer.weights["weight"]) == 0.5).all())
+    True
+    """
 
     @abstractmethod
     def __call__(self, shape: Dims, rng: Generator, fan: int | None = None) -> Array:
@@ -481,6 +493,17 @@ def get(initializer: str | Initializer, argument: str = "initializer") -> Initia
         Names are the classes' in lower case with underscores, as in Keras.
     argument : str
         What messages of errors call it.
+
+    Raises
+    ------
+    ValueError
+        If there is none of this name; the message lists them.
+
+    Examples
+    --------
+    >>> import grufast as gf
+    >>> gf.initializers.get("he_normal")
+    HeNormal()
     """
     if isinstance(initializer, Initializer):
         return initializer

@@ -966,9 +966,17 @@ def find(name: object) -> Loss | None:
 def get(loss: str | Loss) -> Loss:
     """Return a loss by its name; a loss as it is.
 
-    Names are "mse", "rmse", "mae", "mape", "msle", "huber", "log_cosh",
-    "binary_crossentropy" and so on, as the functions of this module, and Keras's:
-    "mean_squared_error" or "MeanSquaredError".
+    Parameters
+    ----------
+    loss : str or Loss
+        Names are "mse", "rmse", "mae", "mape", "msle", "huber", "log_cosh",
+        "binary_crossentropy" and so on, as the functions of this module, and Keras's:
+        "mean_squared_error" or "MeanSquaredError".
+
+    Raises
+    ------
+    ValueError
+        If it is neither; the message lists the names.
 
     Examples
     --------
@@ -978,4 +986,14 @@ def get(loss: str | Loss) -> Loss:
     """
     if isinstance(loss, Loss):
         return loss
-    return find(loss) or _checks.choice("loss", loss, tuple(NAMES))
+    given: object = loss
+    found = find(given)
+    if found is None:
+        message = (
+            f"loss: got {given!r}, expected a Loss, such as Huber(2.0), or one of "
+            f"{list(NAMES)}"
+        )
+        if callable(given) and not isinstance(given, type):
+            message += "; a function has no gradient: make it a subclass of Loss"
+        raise ValueError(message)
+    return found

@@ -961,6 +961,27 @@ NAMES: dict[str, Callable[..., Metric]] = {
 """The metrics by their short names; the others have those of their classes."""
 
 
+_FUNCTION_DOC = """Return `{}` of arrays, at once.
+
+Parameters
+----------
+y_true, y_pred : ndarray
+    The truth and the predictions (N, ..., K), as that class takes them.
+sample_weight : ndarray (N,) or (N, T), optional
+    What samples count for.
+
+Returns
+-------
+float
+
+Raises
+------
+TypeError, ValueError
+    If the arrays do not fit; the message says what would.
+
+{}"""
+
+
 def _function(name: str) -> Callable[..., float]:
     def function(
         y_true: Array, y_pred: Array, sample_weight: Array | None = None
@@ -968,7 +989,11 @@ def _function(name: str) -> Callable[..., float]:
         return NAMES[name]()(y_true, y_pred, sample_weight)
 
     function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"Return `{type(NAMES[name]()).__name__}` of arrays, at once."
+    metric = type(NAMES[name]())
+    own = inspect.getdoc(metric) or ""
+    function.__doc__ = _FUNCTION_DOC.format(
+        metric.__name__, own[own.find("Examples") :]
+    )
     return function
 
 

@@ -14,6 +14,7 @@ from grufast._batches import (
     Batch,
     Column,
     Feed,
+    Numbered,
     RowFeed,
     Rows,
     StreamFeed,
@@ -46,8 +47,8 @@ from grufast.optimizers import get as get_optimizer
 __all__ = ["Sequential", "load"]
 
 Verbose = Literal["auto", 0, 1, 2] | bool
-Data = Array | list[Array] | Iterable[Any]
-"""An array (N, ...), a list of N sequences (T_i, ...), or an iterable of batches."""
+Data = Array | list[Array] | Iterable[Any] | Numbered
+"""An array (N, ...), a list of N sequences (T_i, ...), or batches."""
 
 
 class Sequential:
@@ -153,7 +154,27 @@ class Sequential:
         return layer
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
-        """Return the first layer of a name, or the one of an index."""
+        """Return the first layer of a name, or the one of an index.
+
+        Parameters
+        ----------
+        name : str, optional
+            As the layer was given it.
+        index : int, optional
+            From 0; one of the two.
+
+        Raises
+        ------
+        ValueError
+            If there is no such layer; the message has the names.
+
+        Examples
+        --------
+        >>> import grufast as gf
+        >>> model = gf.Sequential([gf.layers.GRU(8, name="memory")])
+        >>> model.get_layer("memory") is model.get_layer(index=0)
+        True
+        """
         if index is not None:
             index = _checks.integer("index", index, 0)
             if name is None and index < len(self.layers):
@@ -212,8 +233,26 @@ class Sequential:
     def build(self, input_shape: Shape) -> None:
         """Make the weights for inputs of a shape such as (None, None, 5).
 
-        The first call, `fit` or `predict` does it too. None stands for any size; layers
-        that look at a whole sequence, such as `Flatten`, need its length.
+        The first call, `fit` or `predict` does it too.
+
+        Parameters
+        ----------
+        input_shape : tuple of int or None
+            With the batch's size in front. None stands for any size; layers that look
+            at a whole sequence, such as `Flatten`, need its length.
+
+        Raises
+        ------
+        ValueError
+            If the shape leaves a layer's input size open, or does not fit the layers.
+
+        Examples
+        --------
+        >>> import grufast as gf
+        >>> model = gf.Sequential([gf.layers.GRU(8), gf.layers.Dense(1)], seed=0)
+        >>> model.build((None, None, 5))
+        >>> model.weights["layers.0.weight_ih"].shape
+        (24, 5)
         """
         shape = _checked_shape(input_shape)
         for index, layer, size in list(self._sized_layers(shape)):
@@ -235,7 +274,18 @@ class Sequential:
         return {name: weight.copy() for name, weight in self.weights.items()}
 
     def set_weights(self, weights: Mapping[str, Array]) -> None:
-        """Copy arrays of the names, shapes and dtypes of `weights` into the model."""
+        """Copy arrays into the model.
+
+        Parameters
+        ----------
+        weights : dict of str to ndarray
+            All of them, of the names, shapes and dtypes of `weights`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If one does not fit; nothing has been changed then.
+        """
         checked = _checks.weights(weights, self.weights)
         for name, own in self.writable_weights().items():
             own[...] = checked[name]
@@ -258,6 +308,16 @@ class Sequential:
 
     def summary(self, print_fn: Callable[[str], object] = print) -> None:
         """Print layers, the shapes of their outputs and their parameter counts.
+
+        Parameters
+        ----------
+        print_fn : callable
+            Takes each line.
+
+        Raises
+        ------
+        ValueError
+            If the model is not built.
 
         Examples
         --------
@@ -310,6 +370,20 @@ class Sequential:
 
         For training loops of your own; `fit` is one of ours. The context refers to `x`:
         do not change that array before `backward`.
+
+        Parameters
+        ----------
+        x : ndarray (N, ...)
+            Inputs, as in `fit`.
+        mask : ndarray of bool (N, T), optional
+            False where a step of x is padding.
+
+        Returns
+        -------
+        y : ndarray (N, ...)
+            The output.
+        context : Context
+            Good for one call of `backward`.
 
         Examples
         --------
@@ -410,12 +484,32 @@ class Sequential:
             _refuse("batch_size", batch_size)
             y = self._predict_feed(StreamFeed("x", x, self._inputs_of, steps), hooks)
         else:
+            self._refuse_nested(x)
             y, _ = self._predict(self._checked_x(x), batch_size, hooks)
         hooks("on_predict_end", {})
         return y
 
     def predict_on_batch(self, x: Array | list[Array]) -> Any:
-        """Return the output for one batch, in one piece."""
+        """Return the output for one batch, in one piece.
+
+        Parameters
+        ----------
+        x : ndarray (N, ...) or list of N ndarrays (T_i, ...)
+            Inputs, as `predict` takes them.
+
+        Returns
+        -------
+        ndarray (N, ...) or list of N ndarrays (T_i, ...)
+            As from `predict`.
+
+        Examples
+        --------
+        >>> import grufast as gf
+        >>> import numpy as np
+        >>> model = gf.Sequential([gf.layers.GRU(8), gf.layers.Dense(1)], seed=0)
+        >>> model.predict_on_batch(np.ones((20, 5, 2), np.float32)).shape
+        (20, 1)
+        """
         return self._outputs(self._rows(x).batch(slice(None)))
 
     def evaluate(
@@ -485,7 +579,20 @@ class Sequential:
         sample_weight: Array | list[Array] | None = None,
         return_dict: bool = False,
     ) -> Any:
-        """Return the loss and the metrics on one batch, as `evaluate` does."""
+        """Return the loss and the metrics on one batch.
+
+        Arguments are as in `fit`, the return value is that of `evaluate`.
+
+        Examples
+        --------
+        >>> import grufast as gf
+        >>> import numpy as np
+        >>> model = gf.Sequential([gf.layers.GRU(8), gf.layers.Dense(1)], seed=0)
+        >>> model.compile(metrics=["mae"])
+        >>> x, y = np.ones((20, 5, 2), np.float32), np.ones((20, 1), np.float32)
+        >>> model.test_on_batch(x, y) == model.evaluate(x, y)
+        True
+        """
         self._compiled()
         scores = Scores(self.metrics)
         rows = self._rows(x, y, sample_weight, truth=True)
@@ -511,6 +618,19 @@ class Sequential:
         metrics : iterable of str, Metric or callable
             See `grufast.metrics.get`. Masked steps are left out of them; sample weights
             have no part in them.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If there is nothing of a name; the message lists what there is.
+
+        Examples
+        --------
+        >>> import grufast as gf
+        >>> model = gf.Sequential([gf.layers.GRU(8), gf.layers.Dense(1)])
+        >>> model.compile("rmsprop", gf.losses.Huber(0.5), ["mae", "r2"])
+        >>> model.optimizer, model.loss, list(model.metrics)
+        (RMSprop(), Huber(delta=0.5), ['mae', 'r2'])
         """
         self.optimizer = get_optimizer(optimizer)
         self.loss = get_loss(loss)
@@ -545,7 +665,9 @@ class Sequential:
         x : ndarray (N, ...), list of N ndarrays (T_i, ...), or iterable of batches
             Inputs of the model's dtype. Sequences of a list may differ in length: those
             of a batch are padded, and the padding is masked. An iterable brings tuples
-            (x, y) or (x, y, sample_weight), each a batch of arrays or lists.
+            (x, y) or (x, y, sample_weight), each a batch of arrays or lists. So does an
+            object with ``len()`` and ``[index]``, such as a PyDataset of Keras; its
+            ``on_epoch_end()``, if it has one, is called after each reading.
         y : ndarray (N, ...) or list of N ndarrays (T_i, ...)
             The truth, in the shape that the loss asks for: mostly that of the output.
             Where that is (N, 1), a y of shape (N,) is taken as such. A list goes with a
@@ -1067,8 +1189,20 @@ class Sequential:
                 if index == 0:
                     raise
                 message = f"layers[{index}] ({type(layer).__name__}): {error}"
+                if "(N, T, " in message:
+                    message += self._why_no_steps(index)
                 raise ValueError(message) from None
         return shapes
+
+    def _why_no_steps(self, index: int) -> str:
+        """Return a hint if a recurrent layer below gives its last step alone."""
+        for below in range(index - 1, -1, -1):
+            layer = self.layers[below]
+            if isinstance(layer, RecurrentLayer):
+                name = type(layer).__name__
+                hint = f"; layers[{below}] ({name}) needs return_sequences=True for it"
+                return "" if layer.return_sequences else hint
+        return ""
 
     def _sized_layers(self, shape: Shape) -> Iterator[tuple[int, Layer, int]]:
         """Yield index, layer and input size of the layers with weights."""
@@ -1113,6 +1247,7 @@ class Sequential:
         if is_sequences(x):
             checked = self._checked_sequences("x", x, self._checked_sequence)
         else:
+            self._refuse_nested(x)
             checked = self._checked_x(x)
         if not truth:
             return Rows(checked)
@@ -1138,17 +1273,42 @@ class Sequential:
 
     def _checked_sequence(self, x: object, index: int) -> Array:
         """Return a sequence (T, ...); the first one builds the model."""
-        if isinstance(x, np.ndarray) and not x.shape:
+        if not isinstance(x, np.ndarray):
+            return self._checked_values(x)
+        if not x.shape:
             _checks.shape("x", x.shape, "T ...")
-        whole = x[None] if isinstance(x, np.ndarray) else x
-        if isinstance(whole, np.ndarray) and not whole.shape[1]:
+        if not len(x):
             message = "x: expected at least one step"
             raise ValueError(message)
-        if not self.built and isinstance(whole, np.ndarray):
-            self._checked_values(whole)
-            self.build((None, None, *whole.shape[2:]))
-        sequence: Array = self._checked_x(whole)[0]
+        whole, known = x[None], (None, None, *x.shape[1:])
+        try:
+            if not self.built:
+                self._checked_values(whole)
+                self.build(known)
+            sequence: Array = self._checked_x(whole)[0]
+        except ValueError as error:
+            message = str(error)
+            for shape in (whole.shape, known):  # it knows of one sequence alone
+                own = f"got shape {x.shape}, expected ("
+                message = message.replace(f"got shape {shape}, expected (N, ", own)
+            raise ValueError(message) from None
         return sequence
+
+    def _refuse_nested(self, x: object) -> None:
+        """Say how sequences are given, if they are in something else."""
+        ragged = isinstance(x, np.ndarray) and x.dtype == object
+        if not ragged and not isinstance(x, list | tuple):
+            return
+        got = "an array of objects" if ragged else f"a {type(x).__name__}"
+        floats = self._some_layers()[0].vocabulary is None
+        expected = self.dtype if floats else "int32 or int64"
+        dtype = self.dtype if floats else "int64"
+        message = (
+            f"x: got {got}, expected a NumPy array of {expected} or, for sequences of "
+            f"unequal length, a list of them; use "
+            f'[np.asarray(s, dtype="{dtype}") for s in x]'
+        )
+        raise TypeError(message)
 
     def _output_shape(self, x: Column) -> Shape:
         """Return the shape of the output; a step of a list's sequences is None."""

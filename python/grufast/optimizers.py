@@ -1,7 +1,8 @@
-"""Optimizers: one native pass over all weights and their gradients, in place.
+"""Optimizers: they change weights in place, given their gradients.
 
-Names, defaults and formulas are Keras's, where no other source is given. All take these
-arguments:
+SGD, Adagrad, Adam, AdamW and RMSprop are one native pass over all weights, the others
+NumPy's operations. Names, defaults and formulas are Keras's, where no other source is
+given. All take these arguments:
 
 learning_rate : float or Schedule
     Size of a step, or a function of the number of updates so far.
@@ -33,9 +34,15 @@ from grufast.schedules import SCHEDULES, Schedule
 
 __all__ = [
     "SGD",
+    "Adadelta",
+    "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",
+    "Adamax",
+    "Ftrl",
+    "Lion",
+    "Nadam",
     "Optimizer",
     "RMSprop",
     "SparseRows",
@@ -62,6 +69,22 @@ class Optimizer(Configured):
     An optimizer keeps its state (momenta) for every weight it has updated.
     ``learning_rate`` may be changed between updates; a number takes the place of a
     schedule.
+
+    Parameters
+    ----------
+    learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm
+        See `grufast.optimizers`.
+
+    Examples
+    --------
+    >>> import grufast as gf
+    >>> import numpy as np
+    >>> weights = {"w": np.array([1.0, 2.0])}
+    >>> optimizer = gf.optimizers.SGD(gf.schedules.ExponentialDecay(0.5, 1, 0.1))
+    >>> for _ in range(2):
+    ...     optimizer.update(weights, {"w": np.ones(2)})
+    >>> weights["w"], optimizer.iterations, round(optimizer.learning_rate, 6)
+    (array([0.45, 1.45]), 2, 0.005)
     """
 
     _slots: tuple[str, ...]
@@ -684,8 +707,466 @@ class Adagrad(Optimizer):
         )
 
 
+# Computed by NumPy
+
+
+class _ByFormula(Optimizer):
+    """An optimizer whose formula NumPy computes, weight by weight."""
+
+    _takes_rows = False
+
+    @np.errstate(all="ignore")
+    def _step(
+        self, names: list[str], states: list[State], gradients: list[Any]
+    ) -> None:
+        for name, (weight, *_) in zip(names, states, strict=True):
+            if not weight.flags.writeable:
+                message = f"{name}: is read-only"
+                raise ValueError(message)
+        rate = self.learning_rate
+        # A native step of -1 from 0 is the gradient, checked and clipped.
+        clipped = [np.zeros_like(weight) for weight, *_ in states]
+        native = [(array, None) for array in clipped]
+        _core.sgd_step(
+            names, native, gradients, -1.0, None, *self._shared[1:], 0.0, False
+        )
+        for (weight, *kept), gradient in zip(states, clipped, strict=True):
+            if self.weight_decay:
+                np.multiply(weight, 1 - rate * self.weight_decay, out=weight)
+            if weight.size:
+                self._move(weight, gradient, rate, *kept)
+
+    @abstractmethod
+    def _move(self, weight: Array, gradient: Array, rate: float, *kept: Any) -> None:
+        """Update a weight and what is kept for it."""
+
+
+class Adadelta(_ByFormula):
+    """Steps as large as earlier ones, in the unit of the weight (Zeiler 2012).
+
+    ``a = rho * a + (1 - rho) * g**2``, ``d = sqrt((b + epsilon) / (a + epsilon)) * g``,
+    ``b = rho * b + (1 - rho) * d**2``, ``w -= learning_rate * d``.
+
+    Parameters
+    ----------
+    learning_rate : float or Schedule
+        Factor of a step; 1 in the paper.
+    rho : float
+        Decay of the mean squares, in [0, 1).
+    epsilon : float
+        Added to them.
+    weight_decay, clipnorm, clipvalue, global_clipnorm : float, optional
+        See `grufast.optimizers`.
+
+    Examples
+    --------
+    >>> import grufast as gf
+    >>> gf.optimizers.Adadelta(1.0)
+    Adadelta(learning_rate=1.0)
+    """
+
+    _slots = ("accumulated_grad", "accumulated_delta_var")
+
+    def __init__(
+        self,
+        learning_rate: float | Schedule = 1e-3,
+        rho: float = 0.95,
+        epsilon: float = 1e-7,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+    ) -> None:
+        super().__init__(
+            learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm
+        )
+        self.rho = _checks.real("rho", rho, 0, 1)
+        self.epsilon = _checks.real("epsilon", epsilon)
+
+    def _new_state(self, weight: Array) -> tuple[Array | None, ...]:
+        return np.zeros_like(weight), np.zeros_like(weight)
+
+    def _move(self, weight: Array, gradient: Array, rate: float, *kept: Any) -> None:
+        squares, moves = kept
+        squares += (1 - self.rho) * (gradient * gradient - squares)
+        move = np.sqrt(moves + self.epsilon) * gradient
+        move /= np.sqrt(squares + self.epsilon)
+        moves += (1 - self.rho) * (move * move - moves)
+        weight -= rate * move
+
+
+class Adafactor(_ByFormula):
+    """Steps by mean squares that rows and columns share (Shazeer & Stern 2018).
+
+    For a matrix of n x m weights it keeps n + m numbers. The mean squares of g have the
+    decay ``1 - step**beta_2_decay``; g divided by their root is shortened to a root
+    mean square of `clip_threshold`, and the step is that times the weight's own root
+    mean square (at least `epsilon_2`) and ``min(learning_rate, 1 / sqrt(step))``.
+    Weights of one dimension have a mean square for every element.
+
+    Parameters
+    ----------
+    learning_rate : float or Schedule
+        Size of a step, in units of the weight.
+    beta_2_decay : float
+        At most 0: how fast the decay comes near 1.
+    epsilon_1 : float
+        Added to squares.
+    epsilon_2 : float
+        Least unit of a step.
+    clip_threshold : float
+        Above 0.
+    weight_decay, clipnorm, clipvalue, global_clipnorm : float, optional
+        See `grufast.optimizers`.
+
+    Examples
+    --------
+    >>> import grufast as gf
+    >>> gf.optimizers.Adafactor(0.01)
+    Adafactor(learning_rate=0.01)
+    """
+
+    _slots = ("r", "c", "velocity", "step")
+
+    def __init__(
+        self,
+        learning_rate: float | Schedule = 1e-3,
+        beta_2_decay: float = -0.8,
+        epsilon_1: float = 1e-30,
+        epsilon_2: float = 1e-3,
+        clip_threshold: float = 1.0,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+    ) -> None:
+        super().__init__(
+            learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm
+        )
+        self.beta_2_decay = _not_positive("beta_2_decay", beta_2_decay)
+        self.epsilon_1 = _checks.real("epsilon_1", epsilon_1)
+        self.epsilon_2 = _checks.real("epsilon_2", epsilon_2)
+        threshold = _threshold("clip_threshold", clip_threshold)
+        self.clip_threshold = _checks.real("clip_threshold", threshold)
+
+    def _new_state(self, weight: Array) -> tuple[Array | None, ...]:
+        step = np.zeros((), np.int64)
+        if weight.ndim < 2:
+            return None, None, np.zeros_like(weight), step
+        *rows, _, columns = weight.shape
+        r = np.zeros(weight.shape[:-1], weight.dtype)
+        return r, np.zeros((*rows, columns), weight.dtype), None, step
+
+    def _move(self, weight: Array, gradient: Array, rate: float, *kept: Any) -> None:
+        r, c, own, step = kept
+        step += 1
+        new = int(step) ** self.beta_2_decay
+        squares = gradient * gradient + self.epsilon_1
+        if own is None:
+            r += new * (squares.mean(axis=-1) - r)
+            c += new * (squares.mean(axis=-2) - c)
+            shares = r / r.mean(axis=-1, keepdims=True)
+            mean = shares[..., None] * c[..., None, :]
+        else:
+            own += new * (squares - own)
+            mean = own
+        move = gradient / np.sqrt(mean)
+        move /= max(1.0, _rms(move) / self.clip_threshold)
+        unit = max(self.epsilon_2, _rms(weight))
+        weight -= unit * min(rate, int(step) ** -0.5) * move
+
+
+class Adamax(_ByFormula):
+    """Adam with the largest gradient in the place of the root (Kingma & Ba 2015, 7.1).
+
+    ``m = beta_1 * m + (1 - beta_1) * g``, ``u = max(beta_2 * u, abs(g))``,
+    ``w -= learning_rate * m / ((1 - beta_1**step) * (u + epsilon))``. Every weight
+    counts the updates it has had.
+
+    Parameters
+    ----------
+    learning_rate : float or Schedule
+        Size of a step.
+    beta_1, beta_2 : float
+        Decay of the mean and of the largest gradient, in [0, 1).
+    epsilon : float
+        Added to the largest gradient.
+    weight_decay, clipnorm, clipvalue, global_clipnorm : float, optional
+        See `grufast.optimizers`.
+
+    Examples
+    --------
+    >>> import grufast as gf
+    >>> gf.optimizers.Adamax(1e-2)
+    Adamax(learning_rate=0.01)
+    """
+
+    _slots = ("m", "u", "step")
+
+    def __init__(
+        self,
+        learning_rate: float | Schedule = 1e-3,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+    ) -> None:
+        super().__init__(
+            learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm
+        )
+        self.beta_1 = _checks.real("beta_1", beta_1, 0, 1)
+        self.beta_2 = _checks.real("beta_2", beta_2, 0, 1)
+        self.epsilon = _checks.real("epsilon", epsilon)
+
+    def _new_state(self, weight: Array) -> tuple[Array | None, ...]:
+        return np.zeros_like(weight), np.zeros_like(weight), np.zeros((), np.int64)
+
+    def _move(self, weight: Array, gradient: Array, rate: float, *kept: Any) -> None:
+        m, u, step = kept
+        step += 1
+        m += (1 - self.beta_1) * (gradient - m)
+        np.maximum(self.beta_2 * u, np.abs(gradient), out=u)
+        weight -= rate / (1 - self.beta_1 ** int(step)) * m / (u + self.epsilon)
+
+
+class Nadam(_ByFormula):
+    """Adam that looks ahead along its momentum (Dozat 2016).
+
+    The momentum's decay at a step t is ``b(t) = beta_1 * (1 - 0.96**t / 2)``; with B(t)
+    for the product of all so far, m and v the means of Adam,
+
+    ``w -= learning_rate * (b(t + 1) * m / (1 - B(t + 1)) + (1 - b(t)) * g / (1 - B(t)))
+    / (sqrt(v / (1 - beta_2**t)) + epsilon)``. Every weight counts the updates it has
+    had.
+
+    Parameters
+    ----------
+    learning_rate : float or Schedule
+        Size of a step.
+    beta_1, beta_2 : float
+        Decay of the mean and of the mean square of gradients, in [0, 1).
+    epsilon : float
+        Added to the root of the mean square.
+    weight_decay, clipnorm, clipvalue, global_clipnorm : float, optional
+        See `grufast.optimizers`.
+
+    Examples
+    --------
+    >>> import grufast as gf
+    >>> gf.optimizers.Nadam(1e-2)
+    Nadam(learning_rate=0.01)
+    """
+
+    _slots = ("m", "v", "step", "u_product")
+
+    def __init__(
+        self,
+        learning_rate: float | Schedule = 1e-3,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+    ) -> None:
+        super().__init__(
+            learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm
+        )
+        self.beta_1 = _checks.real("beta_1", beta_1, 0, 1)
+        self.beta_2 = _checks.real("beta_2", beta_2, 0, 1)
+        self.epsilon = _checks.real("epsilon", epsilon)
+
+    def _new_state(self, weight: Array) -> tuple[Array | None, ...]:
+        m, v = np.zeros_like(weight), np.zeros_like(weight)
+        return m, v, np.zeros((), np.int64), np.ones(())
+
+    def _move(self, weight: Array, gradient: Array, rate: float, *kept: Any) -> None:
+        m, v, step, product = kept
+        step += 1
+        now, ahead = (
+            self.beta_1 * (1 - 0.5 * 0.96 ** (int(step) + more)) for more in (0, 1)
+        )
+        product *= now
+        so_far = float(product)
+        m += (1 - self.beta_1) * (gradient - m)
+        v += (1 - self.beta_2) * (gradient * gradient - v)
+        move = ahead / (1 - so_far * ahead) * m
+        move += (1 - now) / (1 - so_far) * gradient
+        root = np.sqrt(v / (1 - self.beta_2 ** int(step)))
+        weight -= rate * move / (root + self.epsilon)
+
+
+class Lion(_ByFormula):
+    """Steps of one size, along the sign of the momentum (Chen et al. 2023).
+
+    ``w -= learning_rate * sign(beta_1 * m + (1 - beta_1) * g)``,
+    ``m = beta_2 * m + (1 - beta_2) * g``. The paper advises a learning rate of a tenth
+    to a third of Adam's.
+
+    Parameters
+    ----------
+    learning_rate : float or Schedule
+        Size of a step.
+    beta_1, beta_2 : float
+        Part of the momentum in a step, and its decay, in [0, 1).
+    weight_decay, clipnorm, clipvalue, global_clipnorm : float, optional
+        See `grufast.optimizers`.
+
+    Examples
+    --------
+    >>> import grufast as gf
+    >>> gf.optimizers.Lion(1e-4, weight_decay=0.1)
+    Lion(learning_rate=0.0001, weight_decay=0.1)
+    """
+
+    _slots = ("momentum",)
+
+    def __init__(
+        self,
+        learning_rate: float | Schedule = 1e-3,
+        beta_1: float = 0.9,
+        beta_2: float = 0.99,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+    ) -> None:
+        super().__init__(
+            learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm
+        )
+        self.beta_1 = _checks.real("beta_1", beta_1, 0, 1)
+        self.beta_2 = _checks.real("beta_2", beta_2, 0, 1)
+
+    def _new_state(self, weight: Array) -> tuple[Array | None, ...]:
+        return (np.zeros_like(weight),)
+
+    def _move(self, weight: Array, gradient: Array, rate: float, *kept: Any) -> None:
+        (m,) = kept
+        weight -= rate * np.sign(self.beta_1 * m + (1 - self.beta_1) * gradient)
+        m += (1 - self.beta_2) * (gradient - m)
+
+
+class Ftrl(_ByFormula):
+    """Follow the regularised leader, for sparse weights (McMahan et al. 2013).
+
+    With ``p = -learning_rate_power`` and ``g' = g + 2 * l2_shrinkage * w``:
+    ``z += g' - ((a + g**2)**p - a**p) / learning_rate * w``, ``a += g**2``,
+    ``w = (clip(z, -l1, l1) - z) / ((a**p + beta) / learning_rate + 2 * l2)``. A
+    learning rate of 0 changes nothing.
+
+    Parameters
+    ----------
+    learning_rate : float or Schedule
+        Size of a step.
+    learning_rate_power : float
+        At most 0; 0 for steps that do not become smaller.
+    initial_accumulator_value : float
+        What a starts from.
+    l1_regularization_strength, l2_regularization_strength : float
+        Of the penalties on weights; with the first many become exactly 0.
+    l2_shrinkage_regularization_strength : float
+        Of a penalty that is part of the gradient.
+    beta : float
+        See the formula.
+    weight_decay, clipnorm, clipvalue, global_clipnorm : float, optional
+        See `grufast.optimizers`.
+
+    Examples
+    --------
+    >>> import grufast as gf
+    >>> gf.optimizers.Ftrl(0.1, l1_regularization_strength=0.01)
+    Ftrl(learning_rate=0.1, l1_regularization_strength=0.01)
+    """
+
+    _slots = ("accumulator", "linear")
+
+    def __init__(
+        self,
+        learning_rate: float | Schedule = 1e-3,
+        learning_rate_power: float = -0.5,
+        initial_accumulator_value: float = 0.1,
+        l1_regularization_strength: float = 0.0,
+        l2_regularization_strength: float = 0.0,
+        l2_shrinkage_regularization_strength: float = 0.0,
+        beta: float = 0.0,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+    ) -> None:
+        super().__init__(
+            learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm
+        )
+        self.learning_rate_power = _not_positive(
+            "learning_rate_power", learning_rate_power
+        )
+        self.initial_accumulator_value = _checks.real(
+            "initial_accumulator_value", initial_accumulator_value
+        )
+        self.l1_regularization_strength = _checks.real(
+            "l1_regularization_strength", l1_regularization_strength
+        )
+        self.l2_regularization_strength = _checks.real(
+            "l2_regularization_strength", l2_regularization_strength
+        )
+        self.l2_shrinkage_regularization_strength = _checks.real(
+            "l2_shrinkage_regularization_strength", l2_shrinkage_regularization_strength
+        )
+        self.beta = _checks.real("beta", beta)
+
+    def _new_state(self, weight: Array) -> tuple[Array | None, ...]:
+        start = np.full_like(weight, self.initial_accumulator_value)
+        return start, np.zeros_like(weight)
+
+    def _move(self, weight: Array, gradient: Array, rate: float, *kept: Any) -> None:
+        accumulator, linear = kept
+        if not rate:
+            return
+        before = self._power(accumulator)
+        accumulator += gradient * gradient
+        after = self._power(accumulator)
+        linear += gradient + 2 * self.l2_shrinkage_regularization_strength * weight
+        linear -= (after - before) / rate * weight
+        most = self.l1_regularization_strength
+        below = (after + self.beta) / rate + 2 * self.l2_regularization_strength
+        weight[...] = (np.clip(linear, -most, most) - linear) / below
+
+    def _power(self, a: Array) -> Any:
+        power = -self.learning_rate_power
+        return np.sqrt(a) if power == 0.5 else a**power
+
+
+def _not_positive(name: str, value: object) -> float:
+    number = _checks.finite(name, value)
+    if number > 0:
+        message = f"{name}: got {value!r}, expected a number of at most 0"
+        raise ValueError(message)
+    return number
+
+
+def _rms(a: Array) -> float:
+    return math.sqrt(float(np.mean(a * a)))
+
+
 _BY_NAME: dict[str, type[Optimizer]] = {
-    optimizer.__name__: optimizer for optimizer in (SGD, Adagrad, Adam, AdamW, RMSprop)
+    optimizer.__name__: optimizer
+    for optimizer in (
+        SGD,
+        Adadelta,
+        Adafactor,
+        Adagrad,
+        Adam,
+        AdamW,
+        Adamax,
+        Ftrl,
+        Lion,
+        Nadam,
+        RMSprop,
+    )
 }
 
 OPTIMIZERS: dict[str, type[Configured]] = {**_BY_NAME, **SCHEDULES}
@@ -703,12 +1184,32 @@ def storable(optimizer: Optimizer | None) -> bool:
 def get(optimizer: str | Optimizer) -> Optimizer:
     """Return a new optimizer by its name, in any case; an optimizer as it is.
 
-    Names are "adagrad", "adam", "adamw", "rmsprop" and "sgd".
+    Parameters
+    ----------
+    optimizer : str or Optimizer
+        Names are those of the classes: "adam", "sgd" and so on.
+
+    Raises
+    ------
+    ValueError
+        If it is neither; the message lists the names.
+
+    Examples
+    --------
+    >>> import grufast as gf
+    >>> gf.optimizers.get("adamw")
+    AdamW()
     """
     if isinstance(optimizer, Optimizer):
         return optimizer
     given: object = optimizer
-    names: dict[str, Any] = {name.lower(): cls for name, cls in _BY_NAME.items()}
-    name = given.lower() if isinstance(given, str) else given
-    made: Optimizer = names[_checks.choice("optimizer", name, sorted(names))]()
+    names = {name.lower(): cls for name, cls in _BY_NAME.items()}
+    if not isinstance(given, str) or given.lower() not in names:
+        message = (
+            f"optimizer: got {given!r}, expected an Optimizer, such as Adam(1e-3), or "
+            f"one of {sorted(names)}"
+        )
+        raise ValueError(message)
+    make: Any = names[given.lower()]
+    made: Optimizer = make()
     return made

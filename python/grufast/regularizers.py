@@ -14,7 +14,26 @@ __all__ = ["L1", "L1L2", "L2", "Regularizer", "get"]
 
 
 class Regularizer(Configured, ABC):
-    """A penalty on a weight, and its gradient; subclass it for one of your own."""
+    """A penalty on a weight, and its gradient; subclass it for one of your own.
+
+    Examples
+    --------
+    >>> import grufast as gf
+    >>> class FarFromOne(gf.regularizers.Regularizer):
+    ...     def __call__(self, weight):
+    ...         return float(((weight - 1) ** 2).sum())
+    ...
+    ...     def gradient(self, weight):
+    ...         return 2 * (weight - 1)
+    >>> layer = gf.layers.Dense(
+    ...     1,
+    ...     kernel_initializer=gf.initializers.Constant(3),
+    ...     kernel_regularizer=FarFromOne(),
+    ... )
+    >>> layer.build(2)
+    >>> layer.penalty()
+    8.0
+    """
 
     @abstractmethod
     def __call__(self, weight: Array) -> float:
@@ -125,6 +144,17 @@ def get(
         A name stands for a factor of 0.01, as in Keras.
     argument : str
         What messages of errors call it.
+
+    Raises
+    ------
+    ValueError
+        If it is none of these.
+
+    Examples
+    --------
+    >>> import grufast as gf
+    >>> gf.regularizers.get("l2")
+    L2()
     """
     if regularizer is None or isinstance(regularizer, Regularizer):
         return regularizer

@@ -32,6 +32,11 @@ _KEY = "grufast"
 _VERSION = 1
 _DTYPES = {"F32": "float32", "F64": "float64"}
 _OPTIMIZER = "optimizer/"
+_OTHERS = {
+    b"PK\x03\x04": "a zip archive, such as Keras's .keras or PyTorch's .pt",
+    b"\x89HDF": "an HDF5 file, such as Keras's .h5",
+}
+"""What users may have instead, by the first bytes."""
 
 
 def write(
@@ -103,8 +108,13 @@ def _opened(path: str | os.PathLike[str]) -> Any:
     path = Path(path)
     # safe_open maps the file, which an empty or special one does not allow.
     with path.open("rb") as file:
-        if not file.read(1):
-            message = "the file is empty"
+        start = file.read(8)
+    if not start:
+        message = "the file is empty"
+        raise ValueError(message)
+    for magic, kind in _OTHERS.items():
+        if start.startswith(magic):
+            message = f"it is {kind}, not a safetensors file of grufast's"
             raise ValueError(message)
     untyped: Any = safe_open
     try:

@@ -31,9 +31,14 @@ from grufast.degann.callbacks import (
 )
 from grufast.degann.imodel import IModel
 from grufast.degann.losses import (
+    get,
+    get_all_activations,
     get_all_loss_functions,
     get_all_metric_functions,
     get_all_optimizers,
+    get_loss,
+    get_metric,
+    get_optimizer,
 )
 
 __all__ = [
@@ -47,7 +52,12 @@ __all__ = [
     "SaveBestModel",
     "VisualizationDense",
     "VisualizationTS",
+    "get",
+    "get_all_activations",
     "get_all_loss_functions",
     "get_all_metric_functions",
     "get_all_optimizers",
+    "get_loss",
+    "get_metric",
+    "get_optimizer",
 ]

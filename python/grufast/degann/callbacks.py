@@ -29,7 +29,12 @@ __all__ = [
 
 
 class MemoryCleaner(Callback):
-    """Collects garbage after every epoch."""
+    """Collects garbage after every epoch.
+
+    Examples
+    --------
+    >>> cleaner = MemoryCleaner()
+    """
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Collect."""
@@ -94,6 +99,16 @@ class LightHistory(Callback):
         The logs.
     epoch : int
         The epoch's number, from 0.
+
+    Examples
+    --------
+    >>> from grufast.degann import IModel
+    >>> net = IModel(1, [4], 1, seed=0)
+    >>> net.compile(metrics=[])
+    >>> x = np.ones((8, 1))
+    >>> last = net.train(x, x, epochs=3, callbacks=[LightHistory()])
+    >>> last.epoch, list(last.history)
+    (2, ['loss'])
     """
 
     def __init__(self) -> None:
@@ -118,6 +133,16 @@ class LossTracking(Callback):
     ----------
     losses, val_losses : list of float
         Of training and of validation.
+
+    Examples
+    --------
+    >>> from grufast.degann import IModel
+    >>> net = IModel(1, [4], 1, seed=0)
+    >>> net.compile(metrics=[])
+    >>> x, tracking = np.ones((8, 1)), LossTracking()
+    >>> _ = net.train(x, x, epochs=3, callbacks=[tracking])
+    >>> len(tracking.losses), tracking.val_losses
+    (3, [])
     """
 
     def __init__(self) -> None:
@@ -136,10 +161,19 @@ class EarlyStopping(callbacks.EarlyStopping):
 
     Without validation data it does nothing.
 
+    Parameters
+    ----------
+    patience : int
+        How many.
+
     Attributes
     ----------
     best_val_loss : float
         The smallest so far.
+
+    Examples
+    --------
+    >>> stop = EarlyStopping(patience=20)
     """
 
     def __init__(self, patience: int) -> None:
@@ -177,6 +211,12 @@ class SaveBestModel(callbacks.ModelCheckpoint):
     ----------
     best_val_loss : float
         The smallest so far.
+
+    Examples
+    --------
+    >>> from grufast.degann import IModel
+    >>> net = IModel(1, [4], 1, seed=0)
+    >>> save = SaveBestModel(net, "best_Model")
     """
 
     def __init__(
@@ -213,6 +253,14 @@ class VisualizationTS(callbacks.Plot):
         Of the picture; ``<func_name>.png`` if not given.
     every : int
         Draw after so many epochs, and at the end.
+
+    Examples
+    --------
+    >>> x = np.linspace(0, 1, 20).reshape(-1, 1)
+    >>> funcs = [(lambda x: np.sin(10 * x), "sin")]
+    >>> draw = VisualizationTS(x, np.sin(10 * x), x, x, "sin", funcs)
+    >>> draw.path
+    'sin.png'
     """
 
     def __init__(
@@ -238,4 +286,4 @@ class VisualizationTS(callbacks.Plot):
 
 
 class VisualizationDense(VisualizationTS):
-    """Does the same for a "DenseNet"."""
+    """Does what `VisualizationTS` does, for a "DenseNet"."""

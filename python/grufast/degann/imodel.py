@@ -249,7 +249,7 @@ class IModel:
         names = list(metrics)
         measured = [metric(name) for name in names]
         rate = _checks.real("rate", rate)
-        self.network.compile(make(learning_rate=rate), loss(), measured)
+        self.network.compile(make(learning_rate=rate), loss, measured)
         self._compile = {
             "rate": rate,
             "optimizer": optimizer,
@@ -346,8 +346,7 @@ class IModel:
         batch_size: int | None = None,
         callbacks: Sequence[Callback] | None = None,
         verbose: Verbose = "auto",
-        *,
-        return_dict: bool = False,
+        **kwargs: Any,
     ) -> Any:
         """Return the loss, or a list of the loss and the metrics.
 
@@ -361,14 +360,15 @@ class IModel:
             Those with `on_test_begin` and `on_test_end`.
         verbose : {"auto", 0, 1, 2}
             Without effect.
-        return_dict : bool
-            Whether to return a dict by name.
+        **kwargs
+            Further arguments of `grufast.Sequential.evaluate`: `sample_weight`, or
+            ``return_dict=True`` for a dict by name.
         """
         _checks.choice("verbose", verbose, ("auto", 0, 1, 2))
         x, y = real("x_data", x_data), real("y_data", y_data)
         with _hooks(self.network, callbacks, "test"):
             self._evaluate_history = self.network.evaluate(
-                x, y, batch_size=batch_size, return_dict=return_dict
+                x, y, batch_size=batch_size, **kwargs
             )
         return self._evaluate_history
 

@@ -31,8 +31,12 @@ ActivationName = Literal[
 ]
 """Functions of a number; `grufast.layers.Activation` has their formulas."""
 
-AnyActivation = ActivationName | Literal["silu", "softmax"] | None
-"""Those, with Keras's other names for two, and what acts along a dimension."""
+AnyActivation = (
+    ActivationName
+    | Literal["silu", "selu", "exponential", "parabolic", "softmax"]
+    | None
+)
+"""Those, with Keras's other names for two, and what only `Dense` and the like have."""
 
 FirstWeights = str | initializers.Initializer
 """How to draw one weight: an initializer or its name."""
@@ -286,7 +290,7 @@ class Layer(Configured, ABC):
         return _checks.array("x", x, self.dtype, self.dims)
 
 
-class Input:
+class Input(Configured):
     """The shape of a model's input, to stand before its layers: they are built at once.
 
     Parameters

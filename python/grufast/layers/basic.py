@@ -99,8 +99,8 @@ class Dense(WeightedLayer):
         **common: Unpack[Common],
     ) -> None:
         self.units = _checks.integer("units", units, 1)
-        self.activation = checked_activation("activation", activation, "softmax")
-        self._softmax = Softmax() if self.activation == "softmax" else None
+        self.activation = checked_activation("activation", activation, *_WITHOUT_CORE)
+        self._behind = _behind(self.activation)
         self.use_bias = _checks.flag("use_bias", use_bias)
         self.kernel_initializer = checked_initializer(
             "kernel_initializer", kernel_initializer
@@ -135,7 +135,7 @@ class Dense(WeightedLayer):
         }
 
     def _make_native(self, input_size: int) -> _core.Dense:
-        activation: Any = "linear" if self._softmax else self.activation
+        activation: Any = "linear" if self._behind else self.activation
         return _core.Dense(input_size, self.units, self.dtype, activation)
 
     def _pack(self) -> None:
@@ -144,8 +144,8 @@ class Dense(WeightedLayer):
 
     def _infer(self, x: Array, mask: Array | None = None) -> Array:
         y: Array = self._packed().forward(_rows(x))
-        if self._softmax:
-            y = self._softmax._infer(y)
+        if self._behind:
+            y = self._behind._infer(y)
         return y.reshape(*x.shape[:-1], self.units)
 
     def _train(
@@ -153,18 +153,18 @@ class Dense(WeightedLayer):
     ) -> tuple[Array, Any]:
         rows = _rows(x)
         y, kept = self._packed().train(rows)
-        shares = None
-        if self._softmax:
-            y, shares = self._softmax._train(y, None)
-        return y.reshape(*x.shape[:-1], self.units), (x.shape, rows, kept, shares)
+        own = None
+        if self._behind:
+            y, own = self._behind._train(y, None)
+        return y.reshape(*x.shape[:-1], self.units), (x.shape, rows, kept, own)
 
     def _gradients(
         self, dy: Array, saved: Any, need_dx: bool
     ) -> tuple[Array | None, dict[str, Array]]:
-        shape, rows, kept, shares = saved
+        shape, rows, kept, own = saved
         slopes: Any = _rows(dy)
-        if self._softmax:
-            slopes, _ = self._softmax._gradients(slopes, shares, True)
+        if self._behind:
+            slopes, _ = self._behind._gradients(slopes, own, True)
         dy = np.ascontiguousarray(slopes)
         dx, dweight, dbias = self._packed().backward(rows, kept, dy, need_dx)
         grads = {"weight": dweight} | ({"bias": dbias} if self.use_bias else {})
@@ -187,11 +187,14 @@ class Activation(Layer):
     ``gelu``          0.5 x (1 + erf(x / sqrt(2)))
     ``swish``         x / (1 + exp(-x)); ``silu`` is another name for it
     ``softplus``      log(1 + exp(x))
-    ``softmax``       exp(x) divided by its sum along the last dimension: see `Softmax`;
-                      not in recurrent layers
+    ``selu``          1.0507 x where x > 0, else 1.7581 (exp(x) - 1)
+    ``exponential``   exp(x)
+    ``parabolic``     sign(x) sqrt(0.4 abs(x)): DEGANN's; its gradient at 0, which is
+                      infinite, is taken as 0
+    ``softmax``       exp(x) divided by its sum along the last dimension: see `Softmax`
     ================  ==================================================================
 
-    None is ``linear``, as in Keras.
+    None is ``linear``, as in Keras. Recurrent layers do not have the last four.
 
     Parameters
     ----------
@@ -217,12 +220,12 @@ class Activation(Layer):
         **common: Unpack[Common],
     ) -> None:
         super().__init__(**common)
-        self.activation = checked_activation("activation", activation, "softmax")
-        self._softmax = Softmax() if self.activation == "softmax" else None
+        self.activation = checked_activation("activation", activation, *_WITHOUT_CORE)
+        self._behind = _behind(self.activation)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         """Return the shape of the input."""
-        return self._softmax.output_shape(input_shape) if self._softmax else input_shape
+        return self._behind.output_shape(input_shape) if self._behind else input_shape
 
     def _infer(self, x: Array, mask: Array | None = None) -> Array:
         return self._train(x, None)[0]
@@ -230,16 +233,16 @@ class Activation(Layer):
     def _train(
         self, x: Array, rng: np.random.Generator | None, mask: Array | None = None
     ) -> tuple[Array, Any]:
-        if self._softmax:
-            return self._softmax._train(x, rng)
+        if self._behind:
+            return self._behind._train(x, rng)
         y, kept = _core.activate(self.activation, _flat(x))
         return y.reshape(x.shape), kept
 
     def _gradients(
         self, dy: Array, saved: Any, need_dx: bool
     ) -> tuple[Array | None, dict[str, Array]]:
-        if self._softmax:
-            return self._softmax._gradients(dy, saved, need_dx)
+        if self._behind:
+            return self._behind._gradients(dy, saved, need_dx)
         dx = _core.activate_backward(self.activation, saved, _flat(dy))
         return dx.reshape(dy.shape), {}
 
@@ -247,6 +250,69 @@ class Activation(Layer):
         x = super()._checked_input(x)
         self.output_shape(x.shape)
         return x
+
+
+class _Formula(Layer):
+    """A function of every element that native code does not have."""
+
+    def __init__(self, activation: str) -> None:
+        super().__init__()
+        self.activation = activation
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        """Return the shape of the input."""
+        return input_shape
+
+    def _infer(self, x: Array, mask: Array | None = None) -> Array:
+        return self._train(x, None)[0]
+
+    @quiet
+    def _train(
+        self, x: Array, rng: np.random.Generator | None, mask: Array | None = None
+    ) -> tuple[Array, Any]:
+        return _FORMULAS[self.activation](np.ascontiguousarray(x))
+
+    @quiet
+    def _gradients(
+        self, dy: Array, saved: Any, need_dx: bool
+    ) -> tuple[Array | None, dict[str, Array]]:
+        return dy * saved, {}
+
+
+# Value and slope.
+
+
+def _selu(x: Array) -> tuple[Array, Array]:
+    # Klambauer et al. 2017: the fixed point is mean 0 and variance 1.
+    scale, below = 1.0507009873554805, 1.0507009873554805 * 1.6732632423543772
+    low = np.minimum(x, 0)
+    y = np.where(x > 0, scale * x, below * np.expm1(low))
+    return y, np.where(x > 0, x.dtype.type(scale), below * np.exp(low))
+
+
+def _exponential(x: Array) -> tuple[Array, Array]:
+    y = np.exp(x)
+    return y, y
+
+
+def _parabolic(x: Array) -> tuple[Array, Array]:
+    y = np.copysign(np.sqrt(0.4 * np.abs(x)), x)
+    return y, np.where(x == 0, 0, 0.2 / np.abs(y))
+
+
+_FORMULAS = {
+    "selu": _selu,
+    "exponential": _exponential,
+    "parabolic": _parabolic,
+}
+_WITHOUT_CORE = (*_FORMULAS, "softmax")
+
+
+def _behind(activation: str) -> Layer | None:
+    """Return what computes an activation behind native code that does not have it."""
+    if activation == "softmax":
+        return Softmax()
+    return _Formula(activation) if activation in _FORMULAS else None
 
 
 class Softmax(Layer):
