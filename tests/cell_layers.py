@@ -344,12 +344,11 @@ def drawn_zone(
 ) -> Array:
     """Which units (N, T, size) keep their state.
 
-    A row's steps count from its first valid one in the order of computation, and rows
-    count from the longest one.
+    A row's steps count from its first valid one in the order of computation.
     """
     ahead = -1 if reverse else 1
     step = valid[:, ::ahead].cumsum(axis=1)[:, ::ahead] - valid
-    row = np.argsort(np.argsort(-valid.sum(axis=1), kind="stable"))[:, None]
+    row = np.arange(len(valid))[:, None]
     key = mixed(np.full_like(step, (seed + state) % 2**32).astype(np.uint64))
     key = mixed(key ^ step.astype(np.uint64))
     key = mixed(key ^ row.astype(np.uint64))

@@ -172,16 +172,18 @@ class Stack:
         repeat: bool = ...,
         recurrent_masks: Sequence[Array | None] | None = ...,
         zones: Sequence[tuple[Sequence[float], bool, int] | None] | None = ...,
+        reset_states: Sequence[Array | None] | None = ...,
     ) -> tuple[Array | None, list[Array]]:
         """Return y of the last level or None, and the last states.
 
         lengths (N,) or mask (N, T): the steps to run; outputs at others are zero or,
         with `repeat`, the last one again. resets (N, T): where states are the first
-        ones again before the step. Of every direction: recurrent_masks (N, H), which
-        the state is multiplied by on its way into products; zones, which are the rates
-        of the states, whether units are drawn, and the seed of that. These two are for
-        cells whose formula is separate, that is, all but "gru", "gru_reset_before" and
-        "lstm".
+        ones again before the step, or `reset_states`, given as h0 is; then backward
+        returns the gradients of these in place of h0's. Of every direction:
+        recurrent_masks (N, H), which the state is multiplied by on its way into
+        products; zones, which are the rates of the states, whether units are drawn, and
+        the seed of that. These two are for cells whose formula is separate, that is,
+        all but "gru", "gru_reset_before" and "lstm".
         """
 
     def backward(

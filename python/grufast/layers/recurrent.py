@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, Unpack
 
 import numpy as np
@@ -60,58 +60,6 @@ class Kept(NamedTuple):
     dropped: Array | None
     learned: list[bool]
     carried: list[Array] | None
-    split: Split | None
-
-
-class Split:
-    """Rows in two: from states carried on to the first reset, and from there on.
-
-    A native call has the same states to start with and to go back to. So where these
-    differ each row runs as two, which share its steps.
-    """
-
-    def __init__(
-        self, x: Array, steps: Steps, backwards: bool, carried: States, fresh: States
-    ) -> None:
-        assert steps.resets is not None
-        valid = steps.valid(*x.shape[:2])
-        way = slice(None, None, -1 if backwards else 1)
-        resets = (steps.resets & valid)[:, way]
-        passed = np.maximum.accumulate(resets, axis=1)[:, way]
-        self._rows = len(x)
-        self._passed = passed[..., None]
-        self._reset = passed.max(axis=1, keepdims=True, initial=False)
-        self.x = np.concatenate([x, x])
-        self.states: States = [
-            np.concatenate([a, np.zeros_like(a) if b is None else b])
-            for a, b in zip(carried, fresh, strict=True)
-            if a is not None
-        ]
-        self.options: dict[str, Any] = {
-            "lengths": None,
-            "mask": np.concatenate([valid & ~passed, valid & passed]),
-            "resets": np.concatenate([steps.resets] * 2),
-        }
-
-    def joined(self, y: Array | None, last: list[Array]) -> tuple[Any, list[Array]]:
-        """Return outputs and last states of the rows, given those of their parts."""
-        n = self._rows
-        if y is not None:
-            y = np.where(self._passed, y[n:], y[:n])
-        return y, [np.where(self._reset, a[n:], a[:n]) for a in last]
-
-    def parted(self, dy: Array | None, dlast: States) -> tuple[Array | None, States]:
-        """Return the gradients for what `joined` was given, from its result's."""
-        if dy is not None:
-            dy = _in_two(self._passed, dy)
-        ends = [None if d is None else _in_two(self._reset, d) for d in dlast]
-        return dy, ends
-
-    def added(self, dx: Array | None, grads: list[Array]) -> tuple[Any, list[Array]]:
-        """Return the gradients for x, and for the states that resets go back to."""
-        n, states = self._rows, len(self.states)
-        dx = None if dx is None else dx[:n] + dx[n:]
-        return dx, [*(a[n:] for a in grads[:states]), *grads[states:]]
 
 
 class Run:
@@ -175,35 +123,31 @@ class Run:
         keep: _core.Keep,
         rng: np.random.Generator | None,
         ahead: int | None = None,
-    ) -> tuple[Any, list[Array], _core.Workspace, list[Array] | None, Split | None]:
+    ) -> tuple[Any, list[Array], _core.Workspace, list[Array] | None]:
         workspace = self._workspace()
         options: dict[str, Any] = {}
         if steps is not None:
             options = {**steps._asdict(), "repeat": self._repeat}
-        split = None
         if self._special:
-            goes_on = states is None and self._first._state is not None
+            if self._returns(states, steps):
+                options["reset_states"] = self._first._fresh_states(len(x))
             states = self._first_states(states, len(x))
             if self._random:
                 options |= self._regularization(len(x), keep != "nothing", rng)
-            if goes_on and steps is not None and steps.resets is not None:
-                fresh = self._first._fresh_states(len(x))
-                split = Split(x, steps, self._first.go_backwards, states, fresh)
-                x, states = split.x, split.states
-                options |= split.options
-                if masks := options.get("recurrent_masks"):
-                    options["recurrent_masks"] = [np.concatenate([*masks] * 2)]
         y, last = self._packed().forward(
             x, states or self._none, self._sequences, workspace, keep, **options
         )
-        if split is not None:
-            y, last = split.joined(y, last)
         carried: list[Array] | None = last
         if ahead is not None and ahead < x.shape[1]:
             carried = self._after(ahead, x, states, steps, options)
         if self._special and carried is not None:
             self._remember(carried)
-        return y, last[-self._outputs :], workspace, carried, split
+        return y, last[-self._outputs :], workspace, carried
+
+    def _returns(self, states: States | None, steps: Steps | None) -> bool:
+        """Return whether resets go back to other states than those carried on."""
+        resets = steps is not None and steps.resets is not None
+        return resets and states is None and self._first._state is not None
 
     def _after(
         self,
@@ -215,34 +159,14 @@ class Run:
     ) -> list[Array] | None:
         """Return the states after the first steps of a call; None after none."""
         # They run once more: native calls return last states only. What is random is
-        # the same: masks go by row, zones by a row's place in the order of lengths.
+        # the same, as it goes by row and step.
         if not count:
             return None
-        x = x[:, :count]
-        mask = None if steps is None else steps.mask
-        if mask is None or options.get("zones") is None:
-            if mask is not None:
-                options = {**options, "mask": _plain(mask[:, :count])}
-            return self._last(x, states, options)
-        last: list[Array] = []
-        dropped = options["recurrent_masks"]
-        for order, taken, own in _in_order(mask, count):
-            found = self._last(
-                np.ascontiguousarray(x[order]),
-                _rows(states, order),
-                {**options, "mask": own, "recurrent_masks": _rows(dropped, order)},
-            )
-            last = last or [np.empty_like(a) for a in found]
-            for a, part in zip(last, found, strict=True):
-                a[order[taken]] = part[taken]
-        return last
-
-    def _last(
-        self, x: Array, states: States | None, options: dict[str, Any]
-    ) -> list[Array]:
+        if steps is not None and steps.mask is not None:
+            options = {**options, "mask": _plain(steps.mask[:, :count])}
         workspace = self._workspace()
         _, last = self._packed().forward(
-            x, states or self._none, False, workspace, "nothing", **options
+            x[:, :count], states or self._none, False, workspace, "nothing", **options
         )
         self._workspaces.append(workspace)
         return last
@@ -294,7 +218,7 @@ class Run:
     ) -> tuple[Any, list[Array]]:
         """Return the last layer's states (or None) and last ones."""
         x, _ = self._first._prepare(x, steps)
-        y, last, workspace, _, _ = self._run(x, states, steps, "nothing", None)
+        y, last, workspace, _ = self._run(x, states, steps, "nothing", None)
         self._workspaces.append(workspace)
         return y, last
 
@@ -317,13 +241,16 @@ class Run:
             rate = self._first.dropout
             dropped = self._first._drop(source, rate, len(x), x.shape[2])[:, None]
             x = x * dropped
-        learned = [states is None and layer._state is None for layer in self.layers]
-        y, last, workspace, carried, split = self._run(
+        # Whether the first states' gradients are those of the learned ones.
+        returns = self._returns(states, steps)
+        learned = [
+            returns or (states is None and layer._state is None)
+            for layer in self.layers
+        ]
+        y, last, workspace, carried = self._run(
             x, states, steps, self._keep, rng, ahead
         )
-        if split is not None:
-            x, learned = split.x, [True]
-        return Kept(x, prepared, workspace, y, last, dropped, learned, carried, split)
+        return Kept(x, prepared, workspace, y, last, dropped, learned, carried)
 
     def gradients(
         self, kept: Kept, dy: Array | None, dlast: States, need_dx: bool
@@ -331,12 +258,8 @@ class Run:
         """Return the gradients for x, each layer's weights and the first states."""
         dlast = [*self._none[self._outputs :], *dlast]
         need_dx = need_dx or self._first.prepares
-        if kept.split is not None:
-            dy, dlast = kept.split.parted(dy, dlast)
         dx, arrays = self._packed().backward(kept.workspace, kept.x, dy, dlast, need_dx)
         self._workspaces.append(kept.workspace)
-        if kept.split is not None:
-            dx, arrays = kept.split.added(dx, arrays)
         grads: list[dict[str, Array]] = []
         first: list[Array] = []
         own = iter(arrays)
@@ -2040,37 +1963,6 @@ def _checked_lengths(value: Any, rows: int, steps: int) -> Array:
 
 def _plain(flags: Array) -> Array:
     return np.ascontiguousarray(flags)
-
-
-def _in_two(flags: Array, a: Array) -> Array:
-    return np.concatenate([np.where(flags, 0, a), np.where(flags, a, 0)])
-
-
-def _rows(arrays: States | None, order: Array) -> States | None:
-    return arrays and [None if a is None else a[order] for a in arrays]
-
-
-def _in_order(valid: Array, count: int) -> Iterator[tuple[Array, list[int], Array]]:
-    """Yield calls with the first steps of all rows, in the order that all steps have.
-
-    Native calls take rows by the number of their valid steps, longest first. Each call
-    is an order of the rows, which places in it count, and a mask under which the order
-    stays: rows that do not count are filled up. Without holes one call is enough.
-    """
-    order = np.argsort(-valid.sum(axis=1), kind="stable")
-    own = valid[order, :count]
-    lengths = own.sum(axis=1)
-    left = np.ones(len(order), bool)
-    while left.any():
-        mask, taken, limit = np.zeros_like(own), [], count
-        for place, length in enumerate(lengths):
-            if left[place] and length <= limit:
-                mask[place], limit = own[place], length
-                taken.append(place)
-            else:
-                mask[place, :limit] = True
-        yield order, taken, mask
-        left[taken] = False
 
 
 # Keeps a layer's own random numbers from those of its first weights.

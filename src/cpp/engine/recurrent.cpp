@@ -298,10 +298,18 @@ StepForward<T> Recurrent<T>::forward_steps(const Call& call, const Layout& layou
         step.masked = sequences + layout.masked + rows;
         step.row_mask = sequences + layout.mask + rows;
     }
-    step.zone = call.zone;
+    step.zone = zone(call);
     step.row_first = part.rows.begin;
     step.row_stride = part.stride;
     return step;
+}
+
+// Rows keep their draws in whatever order they are taken.
+template <class T>
+Zone<T> Recurrent<T>::zone(const Call& call) const {
+    Zone<T> zone = call.zone;
+    zone.rows = call.some() ? call.selection->rows() : nullptr;
+    return zone;
 }
 
 // Steps [t, t + steps): projects x, then runs them.
@@ -428,7 +436,7 @@ typename Recurrent<T>::ForwardPass Recurrent<T>::prepare(const Forward& f, int t
     }
     for (int s = 0; f.selection && f.selection->has_resets() && s < info().states; ++s) {
         for (Index b = 0; b < f.batch; ++b) {
-            const T* first = f.first.of[s];
+            const T* first = (f.resets_apart ? f.reset : f.first).of[s];
             copy_padded(first ? first + f.caller_row(b) * hidden_ : nullptr,
                         p.sequences + p.layout.first + s * p.layout.state + b * padded_,
                         hidden_, padded_);
@@ -455,7 +463,8 @@ Recurrent<T>::ForwardRun::ForwardRun(const ForwardPass& pass, Team& team)
     if (!meet_ || team.index == 0) {
         for (Index i = 0, b = part_.rows.begin; b < part_.rows.end; ++i, b += part_.stride) {
             for (int s = 0; s < layer_.info().sequences; ++s) {
-                const T* first = s < layer_.info().states ? pass.first.of[s] : nullptr;
+                const States<const T*>& given = pass.begins_apart(b) ? pass.reset : pass.first;
+                const T* first = s < layer_.info().states ? given.of[s] : nullptr;
                 copy_padded(first ? first + pass.caller_row(b) * layer_.hidden_ : nullptr,
                             step_.sequence[s] + i * step_.sequence_row, layer_.hidden_,
                             layer_.padded_);
@@ -617,7 +626,7 @@ Recurrent<T>::BackwardRun::BackwardRun(const BackwardPass& pass, Team& team)
     if (pass.masked) {
         step_.row_mask = pass.sequences + pass.layout.mask + first * padded;
     }
-    step_.zone = pass.zone;
+    step_.zone = layer_.zone(pass);
     step_.row_first = first;
     step_.row_stride = part_.stride;
     for (int s = 0; s < layer_.carries(); ++s) {
@@ -1033,9 +1042,10 @@ void Recurrent<T>::BackwardRun::finish() {
             const T* more = resets ? pass_.reset_carry + s * pass_.layout.state : nullptr;
             for (Index b = part_.rows.begin; b < part_.rows.end; b += part_.stride) {
                 T* out = pass_.dfirst.of[s] + pass_.caller_row(b) * hidden;
+                const bool all = !pass_.resets_apart || pass_.begins_apart(b);
                 for (Index u = 0; u < hidden; ++u) {
                     const Index at = b * layer_.padded_ + u;
-                    out[u] = more ? carry[at] + more[at] : carry[at];
+                    out[u] = (all ? carry[at] : 0) + (more ? more[at] : 0);
                 }
             }
         }

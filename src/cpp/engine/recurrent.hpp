@@ -73,14 +73,21 @@ class Recurrent {
         // way into products, and zoneout, of no rate where there is none.
         bool masked;
         Zone<T> zone;
+        bool resets_apart;  // whether resets go back to other states than the first ones
 
         // Whether steps are left out, or rows in another order.
         bool some() const { return selection && !selection->whole(); }
         Index caller_row(Index b) const { return some() ? selection->row(b) : b; }
+        // Whether row b begins with what resets go back to.
+        bool begins_apart(Index b) const {
+            return resets_apart && selection && selection->has_resets() &&
+                   selection->length(b) > 0 && selection->resets(b, 0, backwards);
+        }
     };
     struct Forward : Call {
         Sequence<const T> x;      // [B][T][C]
         States<const T*> first;   // null: zero
+        States<const T*> reset;   // what resets go back to, where that is not `first`
         const T* recurrent_mask;  // [B][H] contiguous, where `masked`; kept for backward
         Sequence<T> y;            // [B][T][H]; data null: not wanted
         States<T*> last;
@@ -91,7 +98,7 @@ class Recurrent {
         Sequence<const T> dy;    // data null: zero
         States<const T*> dlast;  // null: zero
         Sequence<T> dx;          // data null: not wanted
-        States<T*> dfirst;
+        States<T*> dfirst;       // where resets are apart, for what they go back to
         Weights<T*> gradients;
         Keep keep;  // as in forward
     };
@@ -258,6 +265,7 @@ class Recurrent {
                       Index t) const;
     void mask_row(const StepForward<T>& step, Index row, Index time) const;
     int carries() const;
+    Zone<T> zone(const Call& call) const;
 
     // Packed weights: panels for products in a step or a projection, strips for gradients.
     struct Pack {

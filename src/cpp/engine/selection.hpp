@@ -27,6 +27,7 @@ class Selection {
     }
     Index times() const { return times_; }                  // the caller's steps
     Index row(Index b) const { return at(row_, b); }        // the caller's row
+    const Index* rows() const { return row_.data(); }       // of all b
     Index length(Index b) const { return at(length_, b); }  // its steps
     Index active(Index t) const { return at(active_, t); }  // rows that have a step t
 

@@ -137,6 +137,7 @@ typename Recurrent<T>::Call Stack<T>::call(const Workspace& w, Index batch, std:
     }
     c.zone.random = regular.zone.random;
     c.zone.seed = regular.zone.seed;
+    c.resets_apart = w.resets_apart;
     return c;
 }
 
@@ -149,6 +150,7 @@ void Stack<T>::forward(Forward f, Keep keep, Workspace& w) const {
     w.selection = std::move(f.selection);
     w.fill = f.fill;
     w.regular = f.regular;
+    w.resets_apart = !f.reset.empty();
     w.passes.resize(std::max(w.passes.size(), directions()));
     w.outputs.resize(std::max(w.outputs.size(), levels_.size() - 1));
     const int threads = threads_for(operations(f.batch, f.steps));
@@ -171,6 +173,7 @@ void Stack<T>::forward(Forward f, Keep keep, Workspace& w) const {
             const bool turned = pass.backwards && w.selection.whole();
             pass.x = direction(x, turned, 0, f.steps);
             pass.first = f.first[n];
+            if (w.resets_apart) pass.reset = f.reset[n];
             pass.y = direction(y, turned, first, f.steps);
             pass.last = f.last[n];
             pass.keep = keep;

@@ -39,6 +39,7 @@ struct Workspace {
     Selection selection;
     Fill fill = Fill::kZero;
     std::vector<Regular> regular;  // of each direction
+    bool resets_apart = false;     // as in Recurrent::Call
     std::mutex mutex;              // held during a call: two at once are an error, not a crash
 
     std::size_t size() const;
@@ -63,6 +64,7 @@ class Stack {
         Index batch, steps;
         Sequence<const T> x;                // [B][T][C]
         std::vector<FirstStates<T>> first;  // of each direction, as in Recurrent
+        std::vector<FirstStates<T>> reset;  // what resets go back to; empty: the first ones
         Sequence<T> y;  // of the last level, [B][T][D * H]; data null: not wanted
         std::vector<LastStates<T>> last;  // of each direction
         Selection selection;

@@ -171,6 +171,8 @@ struct Zone {
     T rate[kMaxStates];
     bool random;
     unsigned seed;
+    const Index*
+        rows;  // the caller's row for each one here, which is drawn for; null: the same
 };
 
 // Some steps of a recurrent layer for some rows and panels.

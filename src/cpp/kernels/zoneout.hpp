@@ -20,6 +20,7 @@ GRUFAST_INLINE Vec<T> zone_of(const Zone<T>& zone, int state, Index step, Index 
                               Index first_unit) {
     constexpr int lanes = static_cast<int>(kLanes<T>);
     if (!zone.random) return splat<T>(zone.rate[state]);
+    if (zone.rows) row = zone.rows[row];
     unsigned key = mixed(zone.seed + static_cast<unsigned>(state));
     key = mixed(key ^ static_cast<unsigned>(step));
     key = mixed(key ^ static_cast<unsigned>(row));
