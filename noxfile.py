@@ -85,7 +85,11 @@ def dev(session: nox.Session) -> None:
     python = str(Path(".venv/bin/python").absolute())
     pip = [python, "-m", "pip", "install", "-q"]
     session.run(*pip, *BUILD, *project_group("lint"), external=True)
-    options = ["--no-build-isolation", "-Ceditable.rebuild=true"]
+    options = [
+        "--no-build-isolation",
+        "-Ceditable.rebuild=true",
+        "-Ceditable.verbose=false",
+    ]
     session.run(*pip, *options, "-e", ".[test]", external=True)
 
 
