@@ -455,6 +455,20 @@ def test_states_come_in_a_list(call: Call, wrong: Any) -> None:
         stack.backward(workspace, call.x, call.dy, wrong, True)
 
 
+def test_states_to_go_back_to_come_as_the_first_ones_do(call: Call) -> None:
+    stack, workspace = _core.Stack(call.levels), _core.Workspace()
+    resets = np.ones(call.x.shape[:2], bool)
+    small = np.zeros((1, 1), call.x.dtype)
+    for wrong, error in (
+        (3, TypeError),
+        ([], ValueError),
+        ([small] * len(call.h0), ValueError),
+    ):
+        options: dict[str, Any] = {"resets": resets, "reset_states": wrong}
+        with pytest.raises(error, match="reset_states"):
+            stack.forward(call.x, call.h0, True, workspace, "gates", **options)
+
+
 @pytest.mark.parametrize("keep", ["all", "", "Gates", "none"])
 def test_what_to_keep_has_a_name(call: Call, keep: Any) -> None:
     stack, workspace = _core.Stack(call.levels), _core.Workspace()

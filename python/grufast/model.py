@@ -290,6 +290,24 @@ class Sequential:
         for name, own in self.writable_weights().items():
             own[...] = checked[name]
 
+    def reset_states(self) -> None:
+        """Forget the states that layers with ``stateful=True`` carry on.
+
+        Examples
+        --------
+        >>> import grufast as gf
+        >>> import numpy as np
+        >>> model = gf.Sequential([gf.layers.GRU(3, stateful=True)], seed=0)
+        >>> x = np.ones((2, 4, 1), np.float32)
+        >>> first, second = model.predict(x), model.predict(x)
+        >>> model.reset_states()
+        >>> (first == second).all(), (first == model.predict(x)).all()
+        (np.False_, np.True_)
+        """
+        for layer in self.layers:
+            if isinstance(layer, RecurrentLayer):
+                layer.reset_states()
+
     def writable_weights(self) -> dict[str, Array]:
         """Return the weights themselves, to be changed in place at once.
 

@@ -63,7 +63,7 @@ struct Options {
     // Of each direction, or None: (rates of its states, whether they are random, seed).
     py::object zones = py::none();
     // What resets go back to, as the first states are given; None: those.
-    py::object reset_states = py::none();
+    std::optional<std::vector<py::object>> reset_states = std::nullopt;
 };
 
 const bool* flags(const py::object& object, const char* name, Index rows, Index steps,
@@ -127,28 +127,22 @@ class StackCalls {
         std::vector<py::array> first;
         std::vector<py::array_t<T>> all_last;
         auto object = first_objects.begin();
-        std::vector<py::object> reset_objects;
-        if (!options.reset_states.is_none()) {
-            reset_objects = py::cast<std::vector<py::object>>(options.reset_states);
-            if (reset_objects.size() != first_objects.size()) {
-                throw py::value_error("reset_states: expected as many as h0");
-            }
-        }
-        auto reset_object = reset_objects.begin();
+        std::size_t state = 0;
         each([&](const Recurrent<T>& layer) {
             const Index H = layer.hidden_size();
             FirstStates<T> given{}, reset{};
             LastStates<T> last{};
             for (int s = 0; s < layer.info().states; ++s) {
                 given.of[s] = optional(*object++, "h0", {B, H}, first);
-                if (!reset_objects.empty()) {
-                    reset.of[s] = optional(*reset_object++, "reset_states", {B, H}, first);
+                if (options.reset_states) {
+                    reset.of[s] = optional((*options.reset_states)[state++], "reset_states",
+                                           {B, H}, first);
                 }
                 all_last.push_back(new_array<T>({B, H}));
                 last.of[s] = all_last.back().mutable_data();
             }
             f.first.push_back(given);
-            if (!reset_objects.empty()) f.reset.push_back(reset);
+            if (options.reset_states) f.reset.push_back(reset);
             f.last.push_back(last);
             Regular regular{};
             f.recurrent_mask.push_back(nullptr);
@@ -404,6 +398,7 @@ class PyStackOf final : public PyStack {
                       Workspace& workspace, const std::string& keep,
                       const Options& options) const override {
         require(h0, "h0");
+        if (options.reset_states) require(*options.reset_states, "reset_states");
         const auto kept = static_cast<Keep>(find_name(kKeeps, keep, "keep"));
         auto [y, h_n] = calls_.forward(x, h0, sequences, kept, workspace, options);
         return py::make_tuple(y, h_n);
@@ -725,10 +720,11 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
             [](const PyStack& stack, py::object x, const std::vector<py::object>& h0,
                bool sequences, Workspace& workspace, const std::string& keep,
                py::object lengths, py::object mask, py::object resets, bool repeat,
-               py::object recurrent_masks, py::object zones, py::object reset_states) {
-                return stack.forward(
-                    std::move(x), h0, sequences, workspace, keep,
-                    {lengths, mask, resets, repeat, recurrent_masks, zones, reset_states});
+               py::object recurrent_masks, py::object zones,
+               std::optional<std::vector<py::object>> reset_states) {
+                return stack.forward(std::move(x), h0, sequences, workspace, keep,
+                                     {lengths, mask, resets, repeat, recurrent_masks, zones,
+                                      std::move(reset_states)});
             },
             py::arg("x"), py::arg("h0"), py::arg("sequences"), py::arg("workspace"),
             py::arg("keep"), py::arg("lengths") = py::none(), py::arg("mask") = py::none(),
