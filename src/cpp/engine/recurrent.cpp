@@ -824,41 +824,39 @@ template <class T>
 void Recurrent<T>::BackwardRun::add_weight_gradients(Range steps, const Gates& g) {
     const Sequence<const T>& x = pass_.x;
     const Index B = pass_.batch, length = steps.end - steps.begin, C = layer_.input_;
-    if (!pass_.some()) {
-        const bool accumulate = steps.end < pass_.steps;
-        const T* first = x.data + steps.begin * x.step;
-        const Index begin = pass_.keep == Keep::kStates ? 0 : steps.begin;
-        if (B == 1) {
-            add_products(g, steps.begin, begin, length, {first, 0, x.step}, 1, accumulate);
-        } else {
-            add_products(g, steps.begin, begin, length * B, {first, x.step, x.row}, length,
-                         accumulate);
-        }
+    const Index in_chunk = pass_.keep == Keep::kStates ? 0 : steps.begin;
+    const bool accumulate = steps.end < pass_.steps || pass_.some();
+    if (pass_.some()) {
+        const Index chunk = steps.begin / pass_.layout.chunk_steps;
+        const T* gathered = pass_.gathered + chunk % 2 * pass_.layout.chunk_steps * B * C;
+        const Index* active = pass_.selection->active() + steps.begin;
+        add_products(g, steps.begin, in_chunk, {length, 0, active}, {gathered, B * C, C},
+                     accumulate);
         return;
     }
-    const T* gathered = pass_.gathered + steps.begin / pass_.layout.chunk_steps % 2 *
-                                             pass_.layout.chunk_steps * B * C;
-    Gates step = g;
-    for (Index i = 0; i < length; ++i, step.data += g.step) {
-        const Index t = steps.begin + i, rows = pass_.selection->active(t);
-        const Index in_chunk = pass_.keep == Keep::kStates ? i : t;
-        if (rows == 0) continue;
-        add_products(step, t, in_chunk, rows, {gathered + i * B * C, 0, C}, 1, true);
+    const T* first = x.data + steps.begin * x.step;
+    if (B == 1) {
+        add_products(g, steps.begin, in_chunk, {1, length, nullptr}, {first, 0, x.step},
+                     accumulate);
+    } else {
+        add_products(g, steps.begin, in_chunk, {length, B, nullptr}, {first, x.step, x.row},
+                     accumulate);
     }
 }
 
-// The products of a run of gate gradients, of `rows` rows in all, with what their slots took:
-// x, in `outer` runs of rows, and the sequences from time t; those that only a chunk of was
-// kept, from time `in_chunk`.
+// The products of the runs of gate gradients from `g` on with what their slots took: x, and the
+// sequences from time t; those that only a chunk of was kept, from time `in_chunk`.
 template <class T>
 void Recurrent<T>::BackwardRun::add_products(const Gates& g, Index t, Index in_chunk,
-                                             Index rows, const Sequence<const T>& x,
-                                             Index outer_runs, bool accumulate) {
+                                             const Runs& runs, const Sequence<const T>& x,
+                                             bool accumulate) {
     const CellInfo& cell = layer_.info();
     const Layout& l = pass_.layout;
     const Index lanes = layer_.table_.lanes;
     OuterGemm<T> outer{};
     outer.accumulate = accumulate;
+    outer.inner_of = runs.inner_of;
+    outer.g_outer = g.step;
     outer.g_row = g.row;
     outer.g_panel = g.panel;
     const auto run = [&](int first_slot, int slots, Index k, T* out) {
@@ -874,12 +872,15 @@ void Recurrent<T>::BackwardRun::add_products(const Gates& g, Index t, Index in_c
     outer.a = x.data;
     outer.a_outer = x.row;
     outer.a_inner = x.step;
-    outer.outer = outer_runs;
-    outer.inner = rows / outer_runs;
+    outer.outer = runs.outer;
+    outer.inner = runs.inner;
     run(0, cell.input_slots, layer_.input_, pass_.ih_sum);
-    outer.outer = 1;
-    outer.inner = rows;
+    // The rows of sequences lie closely: those of equal runs are one.
+    const Index together = runs.inner_of ? 1 : runs.outer;
+    outer.a_outer = l.state;
     outer.a_inner = layer_.padded_;
+    outer.outer = runs.outer / together;
+    outer.inner = runs.inner * together;
     const auto sequence = [&](int index, int offset) -> const T* {
         const Index time = (index > 0 ? in_chunk : t) + offset;
         const bool masked = index == 0 && pass_.masked;
@@ -893,26 +894,29 @@ void Recurrent<T>::BackwardRun::add_products(const Gates& g, Index t, Index in_c
     }
     const Range mine = team_.share(layer_.panels_);
     RowSum<T> sum{};
-    sum.g = g.data;
     sum.g_row = g.row;
     sum.g_panel = g.panel;
-    sum.rows = rows;
     sum.panel_begin = mine.begin;
     sum.panel_end = mine.end;
-    sum.out = pass_.bias_sum;
-    sum.out_panel = cell.slots * lanes;
-    sum.slots = cell.slots;
     sum.accumulate = accumulate;
-    layer_.table_.sum_rows(sum);
-    for (int d = 0; d < cell.diagonals; ++d) {
-        const Diagonal& diagonal = cell.diagonal[d];
-        sum.a = sequence(diagonal.sequence, diagonal.offset);
-        sum.a_row = layer_.padded_;
-        sum.g = g.data + diagonal.slot * lanes;
-        sum.out = pass_.parameter_sum + d * lanes;
-        sum.out_panel = cell.parameters * lanes;
-        sum.slots = 1;
+    for (Index i = 0; i < outer.outer; ++i) {
+        sum.rows = runs.inner_of ? runs.inner_of[i] : outer.inner;
+        sum.g = g.data + i * g.step;
+        sum.a = nullptr;
+        sum.out = pass_.bias_sum;
+        sum.out_panel = cell.slots * lanes;
+        sum.slots = cell.slots;
         layer_.table_.sum_rows(sum);
+        for (int d = 0; d < cell.diagonals; ++d) {
+            const Diagonal& diagonal = cell.diagonal[d];
+            sum.a = sequence(diagonal.sequence, diagonal.offset) + i * l.state;
+            sum.a_row = layer_.padded_;
+            sum.g = g.data + i * g.step + diagonal.slot * lanes;
+            sum.out = pass_.parameter_sum + d * lanes;
+            sum.out_panel = cell.parameters * lanes;
+            sum.slots = 1;
+            layer_.table_.sum_rows(sum);
+        }
     }
 }
 

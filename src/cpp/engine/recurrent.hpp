@@ -200,8 +200,13 @@ class Recurrent {
         void compute_again(Index chunk, Range steps, const Gates& g);
         void gather(Range steps);
         void add_weight_gradients(Range steps, const Gates& g);
-        void add_products(const Gates& g, Index t, Index in_chunk, Index rows,
-                          const Sequence<const T>& x, Index outer_runs, bool accumulate);
+        // Rows of gate gradients, in runs: of `inner` rows, or of as many as inner_of says.
+        struct Runs {
+            Index outer, inner;
+            const Index* inner_of;
+        };
+        void add_products(const Gates& g, Index t, Index in_chunk, const Runs& runs,
+                          const Sequence<const T>& x, bool accumulate);
         void set_input_gradient(Range steps, const Gates& g);
         void sum_row_parameters(Range panels);
 

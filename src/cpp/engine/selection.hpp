@@ -30,6 +30,7 @@ class Selection {
     const Index* rows() const { return row_.data(); }       // of all b
     Index length(Index b) const { return at(length_, b); }  // its steps
     Index active(Index t) const { return at(active_, t); }  // rows that have a step t
+    const Index* active() const { return active_.data(); }  // of all t
 
     // The caller's time of step t, the sequence running forwards or backwards.
     Index time(Index b, Index t, bool backwards) const {

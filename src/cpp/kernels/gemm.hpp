@@ -112,8 +112,9 @@ GRUFAST_INLINE void outer_tile(const OuterGemm<T>& g, Index panel, Index i) {
     for (int v = 0; v < R * N; ++v) __builtin_prefetch(out + (R * N + v) * lanes, 1);
     const T* a = g.a + i;
     const T* b = g.g + panel * g.g_panel;
-    for (Index o = 0; o < g.outer; ++o, a += g.a_outer, b += g.inner * g.g_row) {
-        accumulate<T, R, 1, N>(acc, a, 1, g.a_inner, b, 0, g.g_row, g.inner);
+    for (Index o = 0; o < g.outer; ++o, a += g.a_outer, b += g.g_outer) {
+        accumulate<T, R, 1, N>(acc, a, 1, g.a_inner, b, 0, g.g_row,
+                               g.inner_of ? g.inner_of[o] : g.inner);
     }
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {

@@ -130,9 +130,11 @@ struct OuterGemm {
     const T* a;
     Index a_outer, a_inner;  // strides between rows of a; its columns are contiguous
     Index outer, inner;
+    const Index*
+        inner_of;  // how many inner rows each outer one has, where they differ; or null
     const T* g;
-    Index g_row, g_panel;  // g_row: between inner rows; outer rows follow each other
-    T* out;                // [panel][k][slots][lanes]
+    Index g_outer, g_row, g_panel;
+    T* out;  // [panel][k][slots][lanes]
     Index k;
     Index item_begin, item_end;
     int slots;
