@@ -10,7 +10,13 @@
 
 #include "kernels.hpp"
 
-#define GRUFAST_ALWAYS __attribute__((always_inline))  // between a lambda's () and {}
+// Between a lambda's () and {}. Not under sanitizers: their checks in code that is all inlined
+// would compile for many minutes.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define GRUFAST_ALWAYS
+#else
+#define GRUFAST_ALWAYS __attribute__((always_inline))
+#endif
 #define GRUFAST_INLINE inline GRUFAST_ALWAYS
 
 namespace grufast {
