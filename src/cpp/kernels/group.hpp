@@ -1,7 +1,7 @@
 // What a cell's formula computes with: W vectors, of different rows or panels, that take every
 // operation together. A formula is a chain of operations that wait for each other, longer than
-// what a CPU looks ahead: one vector after the other takes twice the time of four together. A
-// forward pass at H = 30 gains 13 % by that, a training step 5 % (Zen 4).
+// what a CPU looks ahead. Four vectors side by side instead of one after the other: a forward
+// pass at H = 30 gains 13 %, a training step 5 % (Zen 4).
 #pragma once
 
 #include "simd.hpp"
