@@ -4,6 +4,7 @@ import math
 import operator
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from numbers import Real
 from typing import Any, Literal, get_args
 
@@ -17,6 +18,14 @@ DType = Literal["float32", "float64"]
 
 Shape = tuple[int | None, ...]
 """Sizes of an array; None stands for any size."""
+
+_Dims = tuple[int | str | None, ...]
+
+_DTYPES = {
+    "float32": (np.dtype("float32"),),
+    "float64": (np.dtype("float64"),),
+    None: (np.dtype("float32"), np.dtype("float64")),
+}
 
 
 def integer(name: str, value: object, low: int) -> int:
@@ -108,14 +117,7 @@ def shape(name: str, got: Shape, dims: str, **sizes: int) -> None:
 
     A name is any size, unless `sizes` has it; "..." is any number of sizes.
     """
-    expected = dims.split()
-    if "..." in expected:
-        at = expected.index("...")
-        expected[at : at + 1] = ["*"] * max(len(got) - len(expected) + 1, 0)
-    fixed = [int(dim) if dim.isdigit() else sizes.get(dim) for dim in expected]
-    if len(got) == len(fixed) and all(
-        size in (None, actual) for actual, size in zip(got, fixed, strict=True)
-    ):
+    if _fits(got, dims, sizes):
         return
     known = ", ".join(f"{dim} = {size}" for dim, size in sizes.items())
     message = (
@@ -123,6 +125,32 @@ def shape(name: str, got: Shape, dims: str, **sizes: int) -> None:
         f"{' with ' if known else ''}{known}"
     )
     raise ValueError(message)
+
+
+def _fits(got: Shape, dims: str, sizes: Mapping[str, int]) -> bool:
+    before, behind = _parsed(dims)
+    if behind is None:
+        expected = before
+    else:
+        between = len(got) - len(before) - len(behind)
+        expected = (*before, *(None,) * between, *behind)
+    if len(got) != len(expected):
+        return False
+    for actual, dim in zip(got, expected, strict=True):
+        size = sizes.get(dim) if isinstance(dim, str) else dim
+        if size is not None and size != actual:
+            return False
+    return True
+
+
+@lru_cache(256)
+def _parsed(dims: str) -> tuple[_Dims, _Dims | None]:
+    """Return what is before "..." and behind it (None without one)."""
+    expected = [int(dim) if dim.isdigit() else dim for dim in dims.split()]
+    if "..." not in expected:
+        return tuple(expected), None
+    at = expected.index("...")
+    return tuple(expected[:at]), tuple(expected[at + 1 :])
 
 
 def array(
@@ -145,7 +173,7 @@ def array(
     if isinstance(value, np.ma.MaskedArray):
         message = f"{name}: got a masked array; fill its gaps with {name}.filled(...)"
         raise TypeError(message)
-    if value.dtype not in ((dtype,) if dtype else get_args(DType)):
+    if value.dtype not in _DTYPES[dtype]:
         message = (
             f"{name}: got an array of {value.dtype}, expected {expected}; "
             f'use {name}.astype("{fix}")'
@@ -209,6 +237,8 @@ def like(
     name: str, value: object, dtype: DType | None, shape: tuple[int, ...]
 ) -> Array:
     """Return value as a C-contiguous array of `dtype` and exactly this shape."""
+    if getattr(value, "shape", None) == shape:
+        return contiguous(name, value, dtype, "...")
     return contiguous(name, value, dtype, " ".join(map(str, shape)))
 
 

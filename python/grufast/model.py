@@ -216,6 +216,8 @@ class Sequential:
         self.layers, self.dtype = layers, dtype
         self._changes = 1 + version - sum(layer._version for layer in layers)
         self._pieces = _pieces(layers) if layers else []
+        self._prefixes = {id(a): f"layers.{i}." for i, a in enumerate(layers)}
+        self._fitting: Shape | None = None  # that of the last x, which costs no check
 
     def _some_layers(self) -> list[Layer]:
         if not self.layers:
@@ -314,11 +316,11 @@ class Sequential:
         For optimizers and the like: the caller must be done with them before the
         model's next call, which reads them again.
         """
-        return {
-            f"layers.{index}.{name}": weight
-            for index, layer in enumerate(self.layers)
-            for name, weight in layer.writable_weights().items()
-        }
+        weights: dict[str, Array] = {}
+        for layer, prefix in zip(self.layers, self._prefixes.values(), strict=True):
+            for name, weight in layer.writable_weights().items():
+                weights[prefix + name] = weight
+        return weights
 
     def count_params(self) -> int:
         """Return the number of parameters."""
@@ -444,12 +446,12 @@ class Sequential:
         dy = _checks.like("dy", dy, self.dtype, shape)
         context._saved = None
         dx, all_grads = self._gradients(dy, saved, whole=True)
-        index = {id(layer): i for i, layer in enumerate(self.layers)}
-        return dx, {
-            f"layers.{index[id(layer)]}.{name}": gradient
-            for layer, grads in reversed(all_grads)
-            for name, gradient in grads.items()
-        }
+        named: dict[str, Any] = {}
+        for layer, grads in reversed(all_grads):
+            prefix = self._prefixes[id(layer)]
+            for name, gradient in grads.items():
+                named[prefix + name] = gradient
+        return dx, named
 
     def predict(
         self,
@@ -1246,10 +1248,11 @@ class Sequential:
 
     def _checked_x(self, x: object) -> Array:
         x = self._checked_values(x)
-        if self.built:
-            self._shapes(x.shape)
-        else:
+        if not self.built:
             self.build(x.shape)
+        elif x.shape != self._fitting:
+            self._shapes(x.shape)
+            self._fitting = x.shape
         return x
 
     def _rows(

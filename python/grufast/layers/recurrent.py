@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, ClassVar, Literal, NamedTuple, Unpack
 
 import numpy as np
@@ -262,25 +263,30 @@ class Run:
         self._workspaces.append(kept.workspace)
         grads: list[dict[str, Array]] = []
         first: list[Array] = []
-        own = iter(arrays)
+        at = 0
         for layer, learned in zip(self.layers, kept.learned, strict=True):
             mine: dict[str, Array] = {}
-            count = len(first)
+            count, states = len(first), len(layer.states)
+            names = layer.cell._native_names
             for suffix in layer.suffixes:
-                first += [next(own) for _ in layer.states]
-                names = layer.cell._native_names
-                native = {name: next(own) for name in names}
+                first += arrays[at : at + states]
+                at += states
+                native = dict(zip(names, arrays[at : at + len(names)], strict=True))
+                at += len(names)
                 found = layer.cell._own_gradients(native)
-                mine |= {f"{name}{suffix}": a for name, a in found.items()}
-            for name, a in layer._learned_gradients(first[count:]).items():
-                mine[name] = a if learned else np.zeros_like(a)
+                mine |= {n + suffix: a for n, a in found.items()} if suffix else found
+            if layer.learns:
+                for name, a in layer._learned_gradients(first[count:]).items():
+                    mine[name] = a if learned else np.zeros_like(a)
             grads.append(mine)
         if dx is not None and kept.dropped is not None:
             dx = dx * kept.dropped
         dx, more = self._first._prepared_gradients(dx, kept.prepared)
         grads[0] |= more
-        order = [list(layer._weights) for layer in self.layers]
-        grads = [{n: g[n] for n in o} for g, o in zip(grads, order, strict=True)]
+        for index, layer in enumerate(self.layers):
+            mine, own = grads[index], layer._weights
+            if [*mine] != [*own]:
+                grads[index] = {name: mine[name] for name in own}
         return dx, grads, first
 
     def _infer(self, x: Array, mask: Array | None = None) -> Array:
@@ -931,12 +937,12 @@ class CellLayer(RecurrentLayer):
         usual = (self.activation, self.recurrent_activation) == ("tanh", "sigmoid")
         return not usual or self.draws
 
-    @property
+    @cached_property
     def _names(self) -> list[str]:
         """The weights' names, without first states."""
         return [n for n in self.weight_shapes(1) if not n.startswith("initial_")]
 
-    @property
+    @cached_property
     def _native_names(self) -> tuple[str, ...]:
         more = ("parameters",) if self.layer_norm else ()
         return ("weight_ih", "weight_hh", "bias_ih", "bias_hh", *more)
@@ -1272,7 +1278,7 @@ class LSTM(CellLayer):
             weight[self.units : 2 * self.units] += 1
         return weight
 
-    @property
+    @cached_property
     def _native_names(self) -> tuple[str, ...]:
         more = ("weight_peephole",) if self.peephole else ()
         return (*super()._native_names, *more)
