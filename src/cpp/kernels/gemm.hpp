@@ -72,7 +72,7 @@ GRUFAST_INLINE void gemm_strip(const StripGemm<T>& g, Index first_vector) {
                                            : Vec<T>{};
             }
         }
-        accumulate_blocks<T, R, 1, N>(acc, g.a, row, weight, 0, [](Index) {});
+        accumulate_blocks<T, R, 1, N>(acc, g.a, row, g.rows, weight, 0, [](Index) {});
 #pragma GCC unroll 16
         for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 16

@@ -279,8 +279,9 @@ GRUFAST_INLINE void backward_tile(const StepBackward<T>& b, Index t,
                     __builtin_prefetch(u.before[s].at[0]);
             }
         };
-        accumulate_blocks<T, R, P, N>(acc, *gates, row, b.weight[S] + vector * lanes * depth,
-                                      N * lanes * depth, prefetch);
+        accumulate_blocks<T, R, P, N>(acc, *gates, row, b.rows,
+                                      b.weight[S] + vector * lanes * depth, N * lanes * depth,
+                                      prefetch);
     }
     for_groups<R * P * N>([&](auto size, auto first) GRUFAST_ALWAYS {
         using V = Group<T, decltype(size)::value>;

@@ -80,15 +80,28 @@ GRUFAST_INLINE void accumulate_ahead(Tile<T, R, P * N>& acc, const T* a, Index a
     accumulate<T, R, P, N>(acc, a, a_row, 1, b, b_group, b_k, size);
 }
 
+// Rows of more bytes than this do not stay in the second cache from strip to strip.
+constexpr Index kFarRows = 1 << 20;
+
 // The same with a's rows in blocks, b packed in their order as strips of N vectors;
-// between(i) runs before block i.
+// between(i) runs before block i. Where the product's `rows` are far away, each block asks for
+// the next: training gains 2 to 4 % at H = 512 and 1024, but loses up to 12 % where they are
+// near (Zen 4).
 template <class T, int R, int P, int N, class F>
 GRUFAST_INLINE void accumulate_blocks(Tile<T, R, P * N>& acc, const BlockedRows<T>& a,
-                                      Index row, const T* b, Index b_group, const F& between) {
-    constexpr Index b_k = N * kLanes<T>;
+                                      Index row, Index rows, const T* b, Index b_group,
+                                      const F& between) {
+    constexpr Index b_k = N * kLanes<T>, line = 64 / static_cast<Index>(sizeof(T));
+    const bool far = rows * a.blocks * a.block_size * static_cast<Index>(sizeof(T)) > kFarRows;
     const T* p = a.data + row * a.row;
     for (Index i = 0; i < a.blocks; ++i, p += a.block, b += a.block_size * b_k) {
         between(i);
+        if (far && i + 1 < a.blocks) {
+            for (Index r = 0; r < R; ++r) {
+                const T* next = p + a.block + r * a.row;
+                for (Index k = 0; k < a.block_size; k += line) __builtin_prefetch(next + k);
+            }
+        }
         accumulate<T, R, P, N>(acc, p, a.row, 1, b, b_group, b_k, a.block_size);
     }
     for (Index i = 0; i < a.tail_blocks; ++i, p += a.tail_block, b += a.tail_size * b_k) {
