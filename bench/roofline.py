@@ -44,21 +44,32 @@ class Limits(NamedTuple):
     def seconds(self, shape: Shape, mode: str, threads: int) -> float:
         """Return the least time for a shape.
 
-        That of its arithmetic at the peak. A single row leaves every step little of it,
-        so there the weights' way into registers may take longer.
+        Products over many steps take that of their arithmetic at the peak. Those of
+        every step, which wait for the step before, also have to read their weights:
+        with few rows the way into registers takes longer. The two follow each other.
         """
-        arithmetic = shape.flops(mode) / self.flops(threads)
-        if shape.batch > 1:
-            return arithmetic
+        stepwise = recurrent_flops(shape, mode)
         held = step_bytes(shape, mode) / threads
-        reading = weight_bytes(shape, mode) / self.bandwidth(held, threads)
-        return max(arithmetic, reading)
+        reading = recurrent_bytes(shape, mode) / self.bandwidth(held, threads)
+        at_once = (shape.flops(mode) - stepwise) / self.flops(threads)
+        return at_once + max(stepwise / self.flops(threads), reading)
 
 
 def step_bytes(shape: Shape, mode: str) -> int:
     """Bytes that a layer's every step reads: W_hh, and in a stream W_ih too."""
     columns = shape.hidden + (shape.inputs if mode == "stream" else 0)
     return 4 * 3 * shape.hidden * columns * shape.directions
+
+
+def recurrent_bytes(shape: Shape, mode: str) -> int:
+    """Bytes of weights read in all steps; backward reads them again."""
+    passes = 2 if mode in ("train", "adam") else 1
+    return step_bytes(shape, mode) * shape.layers * shape.steps * passes
+
+
+def recurrent_flops(shape: Shape, mode: str) -> int:
+    """Operations with these weights: two for each and every row."""
+    return recurrent_bytes(shape, mode) // 4 * 2 * shape.batch
 
 
 def weight_bytes(shape: Shape, mode: str) -> int:
