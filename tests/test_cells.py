@@ -542,7 +542,7 @@ def test_a_summary_has_the_textbooks_counts(name: str, bias: Any) -> None:
     model.build((None, 4, wide_input))
     assert layer.count_params() == model.count_params() == count
     lines: list[str] = []
-    model.summary(lines.append)
+    model.summary(print_fn=lines.append)
     row, total = lines[2].split(), lines[-1].split()
     assert row[1] == type(layer).__name__
     assert row[-1] == total[-1] == f"{count:,}"
