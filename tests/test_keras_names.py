@@ -72,3 +72,12 @@ def test_layers_take_what_programs_give_by_position() -> None:
     assert by_position(layers.Dense) == ["units", "activation", "use_bias"]
     fit = by_position(gf.Sequential.fit)
     assert fit[1:6] == ["x", "y", "batch_size", "epochs", "verbose"]
+
+
+def test_weights_cannot_be_left_out_of_training() -> None:
+    """Rather an error than layers that are trained all the same."""
+    model: Any = gf.Sequential([gf.layers.GRU(4), gf.layers.Dense(1)])
+    for frozen in (model, *model.layers):
+        assert frozen.trainable
+        with pytest.raises(AttributeError, match="trainable"):
+            frozen.trainable = False
