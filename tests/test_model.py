@@ -519,6 +519,8 @@ def test_a_copy_is_trained_by_itself(copied: Any) -> None:
     assert bits(other) == before
     other.fit(x, y, seed=0)
     assert bits(other) != before == bits(model)
+    prediction, context = other.forward(x)
+    assert other.backward(prediction, context)[1].keys() == model.weights.keys()
 
 
 def test_summary_counts_parameters() -> None:

@@ -219,7 +219,7 @@ class Sequential:
         self.layers, self.dtype = layers, dtype
         self._changes = 1 + version - sum(layer._version for layer in layers)
         self._pieces = _pieces(layers) if layers else []
-        self._prefixes = {id(a): f"layers.{i}." for i, a in enumerate(layers)}
+        self._prefixes = [f"layers.{index}." for index in range(len(layers))]
         self._fitting: Shape | None = None  # that of the last x, which costs no check
 
     def _some_layers(self) -> list[Layer]:
@@ -325,7 +325,7 @@ class Sequential:
         model's next call, which reads them again.
         """
         weights: dict[str, Array] = {}
-        for layer, prefix in zip(self.layers, self._prefixes.values(), strict=True):
+        for layer, prefix in zip(self.layers, self._prefixes, strict=True):
             for name, weight in layer.writable_weights().items():
                 weights[prefix + name] = weight
         return weights
@@ -455,8 +455,7 @@ class Sequential:
         context._saved = None
         dx, all_grads = self._gradients(dy, saved, whole=True)
         named: dict[str, Any] = {}
-        for layer, grads in reversed(all_grads):
-            prefix = self._prefixes[id(layer)]
+        for prefix, (_, grads) in zip(self._prefixes, reversed(all_grads), strict=True):
             for name, gradient in grads.items():
                 named[prefix + name] = gradient
         return dx, named
