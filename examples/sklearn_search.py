@@ -6,7 +6,7 @@ cross-validation; each fit is a task that Dask gives to a worker process. The cl
 here is a local one; with the address of a scheduler, `--address tcp://host:8786`, the
 same tasks go to its machines, which need grufast and scikit-learn too.
 
-    pip install "grufast[sklearn]" "dask[distributed]"
+    pip install ".[sklearn]" "dask[distributed]"
     python examples/sklearn_search.py --workers 2
 """
 

@@ -437,7 +437,7 @@ def test_summary_has_a_line_for_both_directions() -> None:
     model = model_of_two()
     model.build((None, 10, 2))
     lines: list[str] = []
-    model.summary(lines.append)
+    model.summary(print_fn=lines.append)
     first, second = 2 * 3 * 4 * (2 + 4 + 2), 2 * 3 * 3 * (4 + 3 + 2)
     assert [line.split() for line in lines if line[0] in "01"] == [
         ["0", "Bidirectional", "(None,", "10,", "4)", str(first)],

@@ -467,13 +467,13 @@ def test_both_directions_are_two_layers_with_noise_and_learned_states_too(
         both.append((own_y[:, way], own_dx, one(x, **call)[0][:, way]))
     (y_0, dx_0, inferred_0), (y_1, dx_1, inferred_1) = both
     assert_same_bits(
-        {"y": y, "inferred": inferred_y},
+        {"y": y, "inferred": inferred_y, "dx": dx},
         {
+            "dx": dx_0 + dx_1,
             "y": np.concatenate([y_0, y_1], axis=-1),
             "inferred": np.concatenate([inferred_0, inferred_1], axis=-1),
         },
     )
-    np.testing.assert_allclose(dx, dx_0 + dx_1, rtol=1e-5, atol=1e-5)
 
 
 # Layers on top of each other
@@ -542,7 +542,7 @@ def test_a_summary_has_the_textbooks_counts(name: str, bias: Any) -> None:
     model.build((None, 4, wide_input))
     assert layer.count_params() == model.count_params() == count
     lines: list[str] = []
-    model.summary(lines.append)
+    model.summary(print_fn=lines.append)
     row, total = lines[2].split(), lines[-1].split()
     assert row[1] == type(layer).__name__
     assert row[-1] == total[-1] == f"{count:,}"

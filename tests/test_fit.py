@@ -1,6 +1,8 @@
 """What fit, evaluate and predict take: arrays, iterables, weights, validations."""
 
+import gc
 import itertools
+import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -430,6 +432,75 @@ def test_classes_of_wide_outputs_have_weights() -> None:
     y = np.eye(3, dtype=np.float32)[[0, 2, 1, 2]]
     model.fit(x, y, shuffle=False, class_weight={2: 7.0, 1: 0.5})
     np.testing.assert_array_equal(loss.seen[0], [1, 7, 0.5, 7])
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("units", "loss", "classes"),
+    [
+        (3, "sparse_categorical_crossentropy", 3),
+        (3, "categorical_crossentropy", 3),
+        (1, "binary_crossentropy", 2),
+        (1, "mse", None),
+    ],
+)
+def test_weights_of_classes_that_cannot_be_are_refused(
+    units: int, loss: str, classes: int | None, stream: bool
+) -> None:
+    x, _ = data(4)
+    y: Array = np.array([0, 1, 1, 0])
+    if loss == "categorical_crossentropy":
+        y = np.eye(3, dtype=np.float32)[y]
+    model = gf.Sequential(
+        [layers.GRU(units, "sigmoid"), layers.Dense(units, "sigmoid")]
+    )
+    model.compile("sgd", loss)
+    given: dict[str, Any] = {"x": [(x, y)]} if stream else {"x": x, "y": y}
+    # One that does not occur weighs nothing, one that is not named weighs 1.
+    model.fit(**given, class_weight={1: 2.0, (classes or 8) - 1: 3.0})
+    if classes:
+        before = bits(model)
+        message = f"class_weight: got the class {classes}, expected 0 to {classes - 1}"
+        with pytest.raises(ValueError, match=message):
+            model.fit(**given, class_weight={0: 1.0, classes: 2.0})
+        assert bits(model) == before
+
+
+def test_a_model_has_the_history_of_its_last_training() -> None:
+    x, y = data(6)
+    model = small()
+    assert not model.history
+    for epochs in (2, 1):
+        assert model.fit(x, y, epochs=epochs) is model.history
+        assert model.history.epoch == [*range(epochs)]
+
+
+def test_a_training_broken_off_leaves_its_history() -> None:
+    class Stop(gf.callbacks.Callback):
+        def on_epoch_begin(self, epoch: int, logs: Any) -> None:
+            if epoch == 1:
+                raise KeyboardInterrupt
+
+    x, y = data(6)
+    model = small()
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(x, y, epochs=3, callbacks=[Stop()])
+    assert model.history is not None
+    assert len(model.history.history["loss"]) == 1
+
+
+def test_a_trained_model_goes_with_its_last_reference() -> None:
+    x, y = data(6)
+    model = small()
+    history = model.fit(x, y)
+    gone = weakref.ref(model)
+    gc.disable()
+    try:
+        del model
+        assert gone() is None
+    finally:
+        gc.enable()
+    assert history.epoch == [0]
 
 
 def test_metrics_take_no_sample_weights() -> None:

@@ -189,7 +189,8 @@ def test_masks_of_layers_reach_the_loss() -> None:
     """`Masking` finds the padding of an array: nothing else changes."""
     x, _ = sequences()
     y = steps_of(x)
-    padded = [np.zeros((len(x), max(LENGTHS), width), np.float32) for width in (2, 1)]
+    shape = len(x), max(LENGTHS)
+    padded = np.zeros((*shape, 2), np.float32), np.zeros((*shape, 1), np.float32)
     for array, own in zip(padded, (x, y), strict=True):
         for row, sequence in zip(array, own, strict=True):
             row[: len(sequence)] = sequence

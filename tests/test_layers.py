@@ -284,7 +284,7 @@ def test_softmax_names_an_axis_that_is_not_there(axis: int) -> None:
 def test_layer_normalization_is_the_formula(
     rng: np.random.Generator, dtype: Dtype
 ) -> None:
-    layer = layers.LayerNormalization(1e-2, dtype=dtype)
+    layer = layers.LayerNormalization(epsilon=1e-2, dtype=dtype)
     x = (3 + rng.normal(size=(6, 5, 33))).astype(dtype)
     layer(x)
     weights = {k: rng.normal(size=33).astype(dtype) for k in ("gamma", "beta")}
@@ -518,11 +518,11 @@ def test_dropout_within_time_distributed_follows_the_seed_of_fit(
         (lambda: untyped.Activation("cube"), ValueError, "activation: got 'cube'"),
         (lambda: untyped.Softmax(0.5), TypeError, "axis: got 0.5"),
         (
-            lambda: untyped.LayerNormalization(0),
+            lambda: untyped.LayerNormalization(epsilon=0),
             ValueError,
             "epsilon: got 0, expected a number above",
         ),
-        (lambda: untyped.LayerNormalization(-1), ValueError, "epsilon: got -1"),
+        (lambda: untyped.LayerNormalization(1), ValueError, "axis: got 1"),
         (lambda: untyped.LayerNormalization(dtype="f2"), ValueError, "dtype: got 'f2'"),
         (lambda: untyped.Embedding(0, 2), ValueError, "input_dim: got 0"),
         (lambda: untyped.Embedding(2, 0), ValueError, "output_dim: got 0"),

@@ -1097,6 +1097,8 @@ def test_classes_have_weights() -> None:
         ),
         (np.array([0]), {"a": 1.0}, TypeError, "class_weight: a class: got 'a'"),
         (np.array([0]), {-1: 1.0}, ValueError, "class_weight: a class: got -1"),
+        (np.array([0]), {1.0: 1.0}, TypeError, "class_weight: a class: got 1.0"),
+        (np.array([0]), {True: 1.0}, TypeError, "class_weight: a class: got True"),
         (np.array([0]), {0: -1.0}, ValueError, r"class_weight\[0\]: got -1.0"),
         (np.array([0]), {0: math.nan}, ValueError, r"class_weight\[0\]: got nan"),
         (np.array([0]), {0: "x"}, TypeError, r"class_weight\[0\]: got 'x'"),

@@ -224,7 +224,13 @@ def test_binary_accuracy_is_right(
     for threshold in (0.5, 0.8):
         right = ((y_pred > threshold) == y_true).reshape(ROWS, -1).mean(axis=1)
         expected = np.average(right, weights=weights)
-        check(metrics.BinaryAccuracy(threshold), expected, y_true, y_pred, weights)
+        check(
+            metrics.BinaryAccuracy(threshold=threshold),
+            expected,
+            y_true,
+            y_pred,
+            weights,
+        )
         if threshold == 0.5 and shape[-1] != 3:
             check(metrics.Accuracy(), expected, y_true.ravel(), y_pred, weights)
 
@@ -618,8 +624,11 @@ def test_wrong_metrics_are_named(
             lambda: metrics.TopKCategoricalAccuracy(0),
             "k: got 0, expected an integer of",
         ),
-        (lambda: metrics.BinaryAccuracy("x"), "threshold: got 'x'"),  # type: ignore[arg-type]
-        (lambda: metrics.BinaryAccuracy(math.nan), "threshold: got nan"),
+        (
+            lambda: metrics.BinaryAccuracy(threshold="x"),  # type: ignore[arg-type]
+            "threshold: got 'x'",
+        ),
+        (lambda: metrics.BinaryAccuracy(threshold=math.nan), "threshold: got nan"),
         (lambda: metrics.Recall(threshold=math.inf), "threshold: got inf"),
         (lambda: metrics.Perplexity(1), "from_logits: got 1"),  # type: ignore[arg-type]
         (

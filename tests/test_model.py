@@ -519,6 +519,8 @@ def test_a_copy_is_trained_by_itself(copied: Any) -> None:
     assert bits(other) == before
     other.fit(x, y, seed=0)
     assert bits(other) != before == bits(model)
+    prediction, context = other.forward(x)
+    assert other.backward(prediction, context)[1].keys() == model.weights.keys()
 
 
 def test_summary_counts_parameters() -> None:
@@ -534,7 +536,7 @@ def test_summary_counts_parameters() -> None:
         model.summary()
     model.build((None, 10, 4))
     lines: list[str] = []
-    model.summary(lines.append)
+    model.summary(print_fn=lines.append)
     gru, dense = 3 * 30 * (4 + 30 + 2), 300 * 2 + 2
     assert [line.split() for line in lines if line[0] in "0123t"] == [
         ["0", "GRU", "(None,", "10,", "30)", f"{gru:,}"],
@@ -556,7 +558,7 @@ def test_a_summary_makes_room_for_long_names() -> None:
     )
     model.build((None, None, 4))
     lines: list[str] = []
-    model.summary(lines.append)
+    model.summary(print_fn=lines.append)
     header, rule, first, second, third, *_, total = lines
     assert first.startswith("0  the_first_one_of_them_all (GRU) (None, None, 1000) ")
     assert {len(line) for line in lines} == {len(rule)}

@@ -973,12 +973,21 @@ def test_wrong_gradients_change_nothing(
     assert optimizer.iterations == 0
 
 
-def test_weights_must_not_share_memory() -> None:
-    whole = np.ones(10)
-    target = {"a": whole[:6], "b": whole[5:]}
-    grads = {"a": np.ones(6), "b": np.ones(5)}
+@each_optimizer
+def test_weights_must_not_share_memory(optimizer: optimizers.Optimizer) -> None:
+    optimizer = copy.copy(optimizer)
+    whole = np.arange(10.0).reshape(5, 2)
+    target = {"a": whole[:3], "b": whole[2:]}
+    grads = {name: np.ones((3, 2)) for name in target}
     with pytest.raises(ValueError, match="target: two of its weights share memory"):
-        optimizers.SGD().update(target, grads)
+        optimizer.update(target, grads)
+    np.testing.assert_array_equal(whole, np.arange(10.0).reshape(5, 2))
+    assert optimizer.iterations == 0
+
+
+def test_weights_may_be_neighbours() -> None:
+    whole = np.ones(10)
+    grads = {"a": np.ones(6), "b": np.ones(5)}
     optimizers.SGD(1.0).update(
         {"a": whole[:5], "b": whole[5:]}, {**grads, "a": grads["b"]}
     )

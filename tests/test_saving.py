@@ -69,8 +69,8 @@ def test_a_loaded_model_is_the_saved_one(path: Path, dtype: str) -> None:
     assert repr(same.optimizer) == "SGD(learning_rate=0.05, momentum=0.9)"
     assert same.evaluate(x, x[:, 0, :2]) == model.evaluate(x, x[:, 0, :2])
     lines: tuple[list[str], list[str]] = [], []
-    model.summary(lines[0].append)
-    same.summary(lines[1].append)
+    model.summary(print_fn=lines[0].append)
+    same.summary(print_fn=lines[1].append)
     assert lines[0] == lines[1]
     content = path.read_bytes()
     same.save(path)

@@ -33,6 +33,7 @@ class TrainedModel(callbacks.TrainedModel, Protocol):
 
     optimizer: Optimizer | None
     metrics: dict[str, Metric]
+    history: History | None
 
     def writable_weights(self) -> dict[str, Array]: ...
 
@@ -196,6 +197,7 @@ class Training:
         params = {"epochs": self._epochs, "steps": self._feed.steps, "metrics": names}
         hooks = CallbackList(self._callbacks, model, params)
         model.stop_training = False
+        model.history = self.history
         state = None
         if self._backup:
             self._backup.training = self

@@ -60,7 +60,7 @@ class TrainedModel(Protocol):
         """Return the output."""
 
     def save(
-        self, path: str | os.PathLike[str], *, include_optimizer: bool = False
+        self, filepath: str | os.PathLike[str], *, include_optimizer: bool = False
     ) -> None:
         """Write a file."""
 
@@ -223,6 +223,9 @@ class History(Callback):
         self.history: dict[str, list[float]] = {}
         self.epoch: list[int] = []
 
+    def set_model(self, model: TrainedModel) -> None:
+        """Keep no reference to the model, which has one to its history."""
+
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Keep the logs."""
         self.epoch.append(epoch)
@@ -327,7 +330,6 @@ class EarlyStopping(Callback):
     def __init__(
         self,
         monitor: str = "val_loss",
-        *,
         min_delta: float = 0.0,
         patience: int = 0,
         verbose: int = 0,
@@ -485,7 +487,6 @@ class ModelCheckpoint(_EveryFewBatches):
     def __init__(
         self,
         filepath: str | os.PathLike[str],
-        *,
         monitor: str = "val_loss",
         verbose: int = 0,
         save_best_only: bool = False,
@@ -698,7 +699,6 @@ class ReduceLROnPlateau(_RateCallback):
     def __init__(
         self,
         monitor: str = "val_loss",
-        *,
         factor: float = 0.1,
         patience: int = 10,
         verbose: int = 0,
@@ -781,7 +781,7 @@ class LearningRateScheduler(_RateCallback):
     ... )
     """
 
-    def __init__(self, schedule: Callable[..., float], *, verbose: int = 0) -> None:
+    def __init__(self, schedule: Callable[..., float], verbose: int = 0) -> None:
         self.schedule = _function("schedule", schedule)
         self.verbose = _checks.choice("verbose", verbose, (0, 1))
         try:
@@ -875,7 +875,6 @@ class CSVLogger(Callback):
     def __init__(
         self,
         filename: str | os.PathLike[str],
-        *,
         separator: str = ",",
         append: bool = False,
     ) -> None:

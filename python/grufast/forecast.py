@@ -628,7 +628,12 @@ def build(settings: Settings, features: int) -> Sequential:
 
 
 def run_fit(
-    model: Sequential, *data: Any, callbacks: Sequence[Callback] = (), **options: Any
+    model: Sequential,
+    x: Any,
+    y: Any,
+    *,
+    callbacks: Sequence[Callback] = (),
+    **options: Any,
 ) -> Training:
     """Fit a model; Ctrl-C ends it with the best weights so far.
 
@@ -636,7 +641,7 @@ def run_fit(
     ----------
     model : Sequential
         Compiled.
-    *data, **options
+    x, y, **options
         For `Sequential.fit`.
     callbacks : list of Callback
         `EarlyStopping` among them restores the best weights.
@@ -645,7 +650,7 @@ def run_fit(
     interrupted = False
     start = time.perf_counter()
     try:
-        model.fit(*data, callbacks=[history, *callbacks], **options)
+        model.fit(x, y, callbacks=[history, *callbacks], **options)
     except KeyboardInterrupt:
         interrupted = True
     training = Training.of(history)

@@ -864,7 +864,9 @@ def masked_weights(
     return weights
 
 
-def class_weights(y_true: Array, class_weight: Mapping[int, float]) -> Array:
+def class_weights(
+    y_true: Array, class_weight: Mapping[int, float], classes: int | None = None
+) -> Array:
     """Return the weight of each sample's class.
 
     Parameters
@@ -875,11 +877,18 @@ def class_weights(y_true: Array, class_weight: Mapping[int, float]) -> Array:
         of class 1 alone, (..., 1) or (N,), which are rounded.
     class_weight : dict of int to float
         Weights by class; a class that is not there has weight 1.
+    classes : int, optional
+        How many classes there are, if that is known.
 
     Returns
     -------
     weights : ndarray, float64
         Of the shape of the samples: (N,), or (N, T) where steps have classes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a key of `class_weight` is no class, or a weight no number of at least 0.
 
     Examples
     --------
@@ -903,7 +912,11 @@ def class_weights(y_true: Array, class_weight: Mapping[int, float]) -> Array:
     for index, value in class_weight.items():
         name = f"class_weight[{index!r}]"
         weight = _checks.real(name, value)
-        weights[y == _checks.integer("class_weight: a class", index, 0)] = weight
+        own = _checks.integer("class_weight: a class", index, 0)
+        if classes is not None and own >= classes:
+            message = f"class_weight: got the class {own}, expected 0 to {classes - 1}"
+            raise ValueError(message)
+        weights[y == own] = weight
     return weights
 
 

@@ -473,11 +473,11 @@ class BinaryAccuracy(_Hits):
 
     Parameters
     ----------
+    name : str
+        Under which `History` keeps it.
     threshold : float
         Predictions above it mean 1; 0 is right for logits. The truth, in the same
         shape, has numbers from 0 to 1; above 0.5 they mean 1.
-    name : str
-        Under which `History` keeps it.
 
     Examples
     --------
@@ -488,7 +488,9 @@ class BinaryAccuracy(_Hits):
     0.75
     """
 
-    def __init__(self, threshold: float = 0.5, name: str = "binary_accuracy") -> None:
+    def __init__(
+        self, name: str = "binary_accuracy", *, threshold: float = 0.5
+    ) -> None:
         self.threshold = _checks.real("threshold", threshold, -math.inf)
         super().__init__(name)
 

@@ -68,6 +68,8 @@ class Sequential:
         As given; `add` and `pop` change it.
     metadata : dict
         What `save` put beside the model; of the caller's making.
+    history : History or None
+        What the last `fit` returned, or would have, had it not been broken off.
     stop_training : bool
         Set by a callback to end training after the batch or the epoch.
 
@@ -93,6 +95,7 @@ class Sequential:
         self.seed = _checks.seed(seed)
         self.metadata: dict[str, Any] = {}
         self.stop_training = False
+        self.history: History | None = None
         self.optimizer: Optimizer | None = None
         self.loss: Loss | None = None
         self.metrics: dict[str, Metric] = {}
@@ -216,7 +219,7 @@ class Sequential:
         self.layers, self.dtype = layers, dtype
         self._changes = 1 + version - sum(layer._version for layer in layers)
         self._pieces = _pieces(layers) if layers else []
-        self._prefixes = {id(a): f"layers.{i}." for i, a in enumerate(layers)}
+        self._prefixes = [f"layers.{index}." for index in range(len(layers))]
         self._fitting: Shape | None = None  # that of the last x, which costs no check
 
     def _some_layers(self) -> list[Layer]:
@@ -226,6 +229,11 @@ class Sequential:
         return self.layers
 
     # Weights
+
+    @property
+    def trainable(self) -> bool:
+        """True, and cannot be set: no layer's weights are left out of training."""
+        return True
 
     @property
     def built(self) -> bool:
@@ -317,7 +325,7 @@ class Sequential:
         model's next call, which reads them again.
         """
         weights: dict[str, Array] = {}
-        for layer, prefix in zip(self.layers, self._prefixes.values(), strict=True):
+        for layer, prefix in zip(self.layers, self._prefixes, strict=True):
             for name, weight in layer.writable_weights().items():
                 weights[prefix + name] = weight
         return weights
@@ -326,7 +334,7 @@ class Sequential:
         """Return the number of parameters."""
         return sum(layer.count_params() for layer in self.layers)
 
-    def summary(self, print_fn: Callable[[str], object] = print) -> None:
+    def summary(self, *, print_fn: Callable[[str], object] = print) -> None:
         """Print layers, the shapes of their outputs and their parameter counts.
 
         Parameters
@@ -447,8 +455,7 @@ class Sequential:
         context._saved = None
         dx, all_grads = self._gradients(dy, saved, whole=True)
         named: dict[str, Any] = {}
-        for layer, grads in reversed(all_grads):
-            prefix = self._prefixes[id(layer)]
+        for prefix, (_, grads) in zip(self._prefixes, reversed(all_grads), strict=True):
             for name, gradient in grads.items():
                 named[prefix + name] = gradient
         return dx, named
@@ -456,7 +463,6 @@ class Sequential:
     def predict(
         self,
         x: Data,
-        *,
         batch_size: int | None = None,
         verbose: Verbose = "auto",
         steps: int | None = None,
@@ -536,7 +542,6 @@ class Sequential:
         self,
         x: Data,
         y: Array | list[Array] | None = None,
-        *,
         batch_size: int | None = None,
         verbose: Verbose = "auto",
         sample_weight: Array | list[Array] | None = None,
@@ -595,7 +600,6 @@ class Sequential:
         self,
         x: Array | list[Array],
         y: Array | list[Array],
-        *,
         sample_weight: Array | list[Array] | None = None,
         return_dict: bool = False,
     ) -> Any:
@@ -660,7 +664,6 @@ class Sequential:
         self,
         x: Data,
         y: Array | list[Array] | None = None,
-        *,
         batch_size: int | None = None,
         epochs: int = 1,
         verbose: Verbose = "auto",
@@ -675,6 +678,7 @@ class Sequential:
         validation_steps: int | None = None,
         validation_batch_size: int | None = None,
         validation_freq: int | Iterable[int] = 1,
+        *,
         tbptt: int | tuple[int, int] | None = None,
         seed: int | None = None,
     ) -> History:
@@ -863,7 +867,6 @@ class Sequential:
         self,
         x: Array | list[Array],
         y: Array | list[Array],
-        *,
         sample_weight: Array | list[Array] | None = None,
         class_weight: Mapping[int, float] | None = None,
         return_dict: bool = False,
@@ -1024,9 +1027,9 @@ class Sequential:
 
     def save(
         self,
-        path: str | os.PathLike[str],
-        metadata: Mapping[str, Any] | None = None,
+        filepath: str | os.PathLike[str],
         *,
+        metadata: Mapping[str, Any] | None = None,
         include_optimizer: bool = False,
     ) -> None:
         """Write layers, weights and training settings to a safetensors file.
@@ -1037,7 +1040,7 @@ class Sequential:
 
         Parameters
         ----------
-        path : str or path
+        filepath : str or path
             Of the file; its directory must exist.
         metadata : dict, optional
             Anything that JSON can hold, to be ``metadata`` of the loaded model; by
@@ -1080,18 +1083,18 @@ class Sequential:
             "compile": training,
             "metadata": dict(self.metadata if metadata is None else metadata),
         }
-        saving.write(path, description, self.weights, state)
+        saving.write(filepath, description, self.weights, state)
 
-    def save_weights(self, path: str | os.PathLike[str]) -> None:
+    def save_weights(self, filepath: str | os.PathLike[str]) -> None:
         """Do what `save` does; `load_weights` reads the weights alone."""
-        self.save(path)
+        self.save(filepath)
 
-    def load_weights(self, path: str | os.PathLike[str]) -> None:
+    def load_weights(self, filepath: str | os.PathLike[str]) -> None:
         """Take the weights from the file of a model with the same layers.
 
         Parameters
         ----------
-        path : str or path
+        filepath : str or path
             Of what `save` or `grufast.callbacks.ModelCheckpoint` wrote.
 
         Raises
@@ -1112,7 +1115,7 @@ class Sequential:
         >>> bool((models[0].weights[name] == models[1].weights[name]).all())
         True
         """
-        other = load(path)
+        other = load(filepath)
         if not self.built and other._input_shape:
             self.build(other._input_shape)
         self.set_weights(other.weights)
@@ -1404,14 +1407,17 @@ class Sequential:
         if class_weight is None:
             return rows
         y, weight = rows.y, rows.weight
+        count = self._output_shape(rows.x)[-1]
+        if count == 1:  # of numbers that are no probability any integer is a class
+            count = 2 if isinstance(self.loss, losses.BinaryCrossentropy) else None
         if isinstance(y, list):
-            own = [losses.class_weights(each, class_weight) for each in y]
+            own = [losses.class_weights(each, class_weight, count) for each in y]
             if weight is not None:
                 pairs = zip(own, weight, strict=True)
                 own = [one * other for one, other in pairs]
             return Rows(rows.x, y, own)
         assert y is not None
-        classes = losses.class_weights(y, class_weight)
+        classes = losses.class_weights(y, class_weight, count)
         if weight is not None:
             assert not isinstance(weight, list)
             ones = (1,) * (classes.ndim - weight.ndim)

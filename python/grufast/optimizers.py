@@ -719,10 +719,18 @@ class _ByFormula(Optimizer):
     def _step(
         self, names: list[str], states: list[State], gradients: list[Any]
     ) -> None:
-        for name, (weight, *_) in zip(names, states, strict=True):
-            if not weight.flags.writeable:
-                message = f"{name}: is read-only"
-                raise ValueError(message)
+        # A native step of no rows checks weights as those of any do, and changes none.
+        rows = np.zeros(0, np.int64)
+        flat = [weight.reshape(1, -1) for weight, *_ in states]
+        _core.sgd_step(
+            names,
+            [(array, None) for array in flat],
+            [(rows, array[:0]) for array in flat],
+            0.0,
+            *(None,) * 4,
+            0.0,
+            False,
+        )
         rate = self.learning_rate
         # A native step of -1 from 0 is the gradient, checked and clipped.
         clipped = [np.zeros_like(weight) for weight, *_ in states]
@@ -835,6 +843,7 @@ class Adafactor(_ByFormula):
         epsilon_1: float = 1e-30,
         epsilon_2: float = 1e-3,
         clip_threshold: float = 1.0,
+        *,
         weight_decay: float | None = None,
         clipnorm: float | None = None,
         clipvalue: float | None = None,

@@ -310,8 +310,7 @@ class IModel:
             validation = tuple(real(name, array) for array in validation_data)
         if self._is_debug:
             callbacks = [*(callbacks or ()), CSVLogger(f"log_{self._name}.csv")]
-        self.network.history = None
-        history = self.network.fit(
+        self.network.fit(
             x,
             y,
             epochs=epochs,
@@ -322,9 +321,8 @@ class IModel:
             verbose=verbose,
             seed=seed,
         )
-        if self.network.history is None:  # else a LightHistory took its place
-            self.network.history = history
-        return self.network.history
+        history: History | LightHistory = self.network.history
+        return history
 
     def feedforward(self, inputs: Any) -> Answer:
         """Return the output for `inputs`, float32 (n, output_size), in one piece."""

@@ -74,7 +74,13 @@ def get_all_loss_functions() -> dict[str, Loss]:
 
 
 def get_all_metric_functions() -> dict[str, Loss]:
-    """Return the metrics that `IModel.compile` knows, by name: the losses."""
+    """Return the metrics that `IModel.compile` knows, by name: the losses.
+
+    Examples
+    --------
+    >>> get_all_metric_functions().keys() == get_all_loss_functions().keys()
+    True
+    """
     return get_all_loss_functions()
 
 
@@ -115,7 +121,13 @@ def get_loss(name: str) -> Loss:
 
 
 def get_metric(name: str) -> Loss:
-    """Return one of `get_all_metric_functions`."""
+    """Return one of `get_all_metric_functions`.
+
+    Examples
+    --------
+    >>> get_metric("MeanAbsoluteError")
+    MeanAbsoluteError()
+    """
     return get_loss(name)
 
 

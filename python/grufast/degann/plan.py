@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from grufast import _checks
-from grufast.callbacks import History
-from grufast.degann.callbacks import LightHistory
 from grufast.layers import GRU, Dense, Dropout, Layer, WeightedLayer
 from grufast.model import Sequential
 
@@ -26,6 +24,8 @@ class Network(Sequential):
         Of the last training.
     """
 
+    history: Any
+
     def __init__(self, layers: Iterable[Layer], *, seed: int | None = None) -> None:
         super().__init__(layers, seed=seed)
         self.trained_time: dict[str, Any] = {
@@ -33,7 +33,6 @@ class Network(Sequential):
             "epoch_time": [],
             "predict_time": 0.0,
         }
-        self.history: History | LightHistory | None = None
 
     @property
     def weighted(self) -> list[WeightedLayer]:

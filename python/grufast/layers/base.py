@@ -63,7 +63,18 @@ class Context:
     """What a layer's `forward` keeps for one call of its `backward`; opaque.
 
     It refers to the input of `forward` without a copy: change neither that array nor
-    the layer's weights before `backward`.
+    the layer's weights before `backward`, which refuses a context of other weights, of
+    another layer, or one that it has had, with a ValueError.
+
+    Examples
+    --------
+    >>> import grufast as gf
+    >>> import numpy as np
+    >>> layer = gf.layers.Dense(2, seed=0)
+    >>> y, context = layer.forward(np.ones((4, 3), np.float32))
+    >>> dx, grads = layer.backward(np.ones_like(y), context)
+    >>> dx.shape, list(grads)
+    ((4, 3), ['weight', 'bias'])
     """
 
     __slots__ = ("_owner", "_saved", "_version")
@@ -141,6 +152,11 @@ class Layer(Configured, ABC):
     input_shape: Shape | None = None
     built = True
     _version = 0
+
+    @property
+    def trainable(self) -> bool:
+        """True, and cannot be set: no layer's weights are left out of training."""
+        return True
 
     def __init__(self, **common: Unpack[Common]) -> None:
         if unknown := sorted(common.keys() - Common.__annotations__.keys()):
@@ -320,7 +336,41 @@ class Input(Configured):
 
 
 class WeightedLayer(Layer):
-    """A layer with weights, and a native object that holds them packed."""
+    """A layer with weights, and a native object that holds them packed.
+
+    Parameters
+    ----------
+    dtype : {"float32", "float64"}
+        Of input, output and weights.
+    initializer : {"keras", "torch"}
+        Whose first weights to draw, where no argument for one weight says otherwise.
+    seed : int, optional
+        Of the first weights: same seed, same bits.
+    **common
+        `name` and `input_shape`: see `Layer`.
+
+    Attributes
+    ----------
+    weights : dict of str to ndarray
+        Read-only views; empty until the layer is built.
+    input_size : int or None
+        Last dimension of the input; None until the layer is built.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument does not fit, or the layer would have too many parameters.
+
+    Examples
+    --------
+    >>> import grufast as gf
+    >>> layer = gf.layers.Dense(2, dtype="float64")
+    >>> isinstance(layer, gf.layers.WeightedLayer), layer.weights
+    (True, {})
+    >>> layer.build(3)
+    >>> layer.weights["weight"].shape, layer.weights["weight"].dtype
+    ((2, 3), dtype('float64'))
+    """
 
     dtype: _checks.DType
     input_size: int | None

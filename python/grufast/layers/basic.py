@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, Unpack
+from typing import Any, ClassVar, Literal, Unpack
 
 import numpy as np
 
@@ -87,8 +87,8 @@ class Dense(WeightedLayer):
         self,
         units: int,
         activation: AnyActivation = "linear",
-        *,
         use_bias: bool = True,
+        *,
         kernel_initializer: FirstWeights | None = None,
         bias_initializer: FirstWeights | None = None,
         kernel_regularizer: Penalty = None,
@@ -467,7 +467,7 @@ class GaussianNoise(_Noise):
     """
 
     def __init__(
-        self, stddev: float, *, seed: int | None = None, **common: Unpack[Common]
+        self, stddev: float, seed: int | None = None, **common: Unpack[Common]
     ) -> None:
         super().__init__(seed, **common)
         self.stddev = _checks.real("stddev", stddev)
@@ -493,6 +493,8 @@ class LayerNormalization(WeightedLayer):
 
     Parameters
     ----------
+    axis : int
+        -1: no other is taken.
     epsilon : float
         Added to the variance; above 0. PyTorch's is 1e-5.
     dtype : {"float32", "float64"}
@@ -520,11 +522,13 @@ class LayerNormalization(WeightedLayer):
 
     def __init__(
         self,
+        axis: Literal[-1] = -1,
         epsilon: float = 1e-3,
         *,
         dtype: str = "float32",
         **common: Unpack[Common],
     ) -> None:
+        self.axis = _checks.choice("axis", axis, (-1,))
         self.epsilon = _checks.real("epsilon", epsilon)
         if not self.epsilon:
             message = f"epsilon: got {epsilon!r}, expected a number above 0"

@@ -814,6 +814,23 @@ class CellLayer(RecurrentLayer):
         Of the first weights, and of dropout outside a model: same seed, same bits.
     name, input_shape : optional
         See `Layer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument does not fit or is unknown.
+
+    Examples
+    --------
+    Every recurrent layer but `Bidirectional` is one:
+
+    >>> import grufast as gf
+    >>> import numpy as np
+    >>> layer = gf.layers.MGU(8, return_sequences=True, seed=0)
+    >>> isinstance(layer, gf.layers.CellLayer)
+    True
+    >>> layer(np.ones((4, 10, 3), np.float32), lengths=[10, 7, 1, 3]).shape
+    (4, 10, 8)
     """
 
     roles: ClassVar[Mapping[str, str]] = {
@@ -1084,7 +1101,6 @@ class SimpleRNN(CellLayer):
     def __init__(
         self,
         units: int,
-        *,
         activation: ActivationName = "tanh",
         **options: Unpack[Options],
     ) -> None:
@@ -1152,9 +1168,9 @@ class GRU(CellLayer):
     def __init__(
         self,
         units: int,
-        *,
         activation: ActivationName = "tanh",
         recurrent_activation: ActivationName = "sigmoid",
+        *,
         reset_after: bool = True,
         layer_norm: bool = False,
         **options: Unpack[Options],
@@ -1233,9 +1249,9 @@ class LSTM(CellLayer):
     def __init__(
         self,
         units: int,
-        *,
         activation: ActivationName = "tanh",
         recurrent_activation: ActivationName = "sigmoid",
+        *,
         peephole: bool = False,
         layer_norm: bool = False,
         unit_forget_bias: bool = True,
@@ -1323,7 +1339,6 @@ class MGU(CellLayer):
     def __init__(
         self,
         units: int,
-        *,
         activation: ActivationName = "tanh",
         recurrent_activation: ActivationName = "sigmoid",
         **options: Unpack[Options],
