@@ -230,6 +230,39 @@ def activate(activation: Activation, x: Array) -> tuple[Array, Array]:
 def activate_backward(activation: Activation, kept: Array, dy: Array) -> Array:
     """kept as from activate, dy (n,) -> dx."""
 
+def input_decay(
+    x: Array,
+    weight: Array,
+    bias: Array,
+    mean: Array,
+    backwards: bool,
+    keep: bool,
+    lengths: Sequence[int] | NDArray[np.integer] | None = ...,
+    mask: NDArray[np.bool] | None = ...,
+    resets: NDArray[np.bool] | None = ...,
+) -> tuple[Array, Array | None]:
+    """Return x (N, T, 3C) of a GRU-D without gaps, and what backward needs (N, T, C).
+
+    x has values, whether they were observed, and times since their last observation;
+    weight, bias and mean are (C,), lengths, mask and resets as in `Stack.forward`. A
+    missing value is mean + exp(-max(0, weight time + bias)) (last - mean), where last
+    is the last observation before the step, the mean itself where there is none.
+    """
+
+def input_decay_backward(
+    x: Array,
+    weight: Array,
+    bias: Array,
+    mean: Array,
+    backwards: bool,
+    kept: Array,
+    dx: Array,
+    lengths: Sequence[int] | NDArray[np.integer] | None = ...,
+    mask: NDArray[np.bool] | None = ...,
+    resets: NDArray[np.bool] | None = ...,
+) -> tuple[Array, Array]:
+    """Make dx (N, T, 3C) that of x, in place; return dweight and dbias (C,)."""
+
 State: TypeAlias = tuple[Any, ...]
 Rows: TypeAlias = tuple[NDArray[np.int64], Array]
 

@@ -42,13 +42,6 @@ class Steps(NamedTuple):
     mask: Array | None = None
     resets: Array | None = None
 
-    def valid(self, rows: int, count: int) -> Array:
-        """Return the mask (N, T) of the steps that run."""
-        if self.lengths is not None:
-            ends: Array = np.asarray(self.lengths)[:, None]
-            return np.arange(count) < ends
-        return np.ones((rows, count), bool) if self.mask is None else self.mask
-
 
 class Kept(NamedTuple):
     """What a run keeps between forward and backward."""
@@ -218,7 +211,7 @@ class Run:
         self, x: Array, states: States | None = None, steps: Steps | None = None
     ) -> tuple[Any, list[Array]]:
         """Return the last layer's states (or None) and last ones."""
-        x, _ = self._first._prepare(x, steps)
+        x, _ = self._first._prepare(x, steps, False)
         y, last, workspace, _ = self._run(x, states, steps, "nothing", None)
         self._workspaces.append(workspace)
         return y, last
@@ -235,7 +228,7 @@ class Run:
 
         `ahead` is after how many steps (all without it) states are `carried`.
         """
-        x, prepared = self._first._prepare(x, steps)
+        x, prepared = self._first._prepare(x, steps, True)
         dropped = None
         if self._first.dropout > 0:
             source = rng or self._first._rng
@@ -563,13 +556,14 @@ class RecurrentLayer(WeightedLayer):
         dx, grads = self._run._gradients(dy, saved, need_dx)
         return dx, grads[0]
 
-    def _prepare(self, x: Array, steps: Steps | None) -> tuple[Array, Any]:
-        """Return the native input, and what `_prepared_gradients` needs."""
+    def _prepare(self, x: Array, steps: Steps | None, keep: bool) -> tuple[Array, Any]:
+        """Return the native input and, to `keep`, what `_prepared_gradients` needs."""
         return x, None
 
     def _prepared_gradients(
         self, dx: Array | None, prepared: Any
     ) -> tuple[Array | None, dict[str, Array]]:
+        """Return the gradients for x, in the place of `dx`, and for weights."""
         return dx, {}
 
     def _drop(
@@ -1681,61 +1675,25 @@ class GRUD(CellLayer):
             "bias_hh": native["bias_hh"],
         }
 
-    def _prepare(self, x: Array, steps: Steps | None) -> tuple[Array, Any]:
+    def _prepare(self, x: Array, steps: Steps | None, keep: bool) -> tuple[Array, Any]:
         """Fill gaps with what values have decayed to."""
-        values, observed, delta = np.split(x, 3, axis=-1)
-        before = self._last_observations(observed > 0, steps or Steps())
-        found = np.take_along_axis(values, np.maximum(before, 0), axis=1)
-        mean = self._means.astype(self.dtype)
-        last = np.where(before < 0, mean, found)
-        w = self._weights
-        sums = w["decay_input_weight"] * delta + w["decay_input_bias"]
-        gamma = np.exp(-np.maximum(sums, 0))
-        filled = np.where(observed > 0, values, gamma * last + (1 - gamma) * mean)
-        saved = observed > 0, before, last - mean, sums, gamma, delta
-        return np.concatenate([filled, observed, delta], axis=-1), saved
-
-    def _last_observations(self, observed: Array, steps: Steps) -> Array:
-        """Return the step in which each value was last observed before; -1: none."""
-        rows, count, _ = observed.shape
-        valid = steps.valid(rows, count)
-        starts = np.zeros_like(valid) if steps.resets is None else steps.resets & valid
-        # From here on in the order of computation.
-        way = slice(None, None, -1 if self.go_backwards else 1)
-        seen, starts = (observed & valid[..., None])[:, way], starts[:, way]
-        order = np.arange(count)[:, None]
-        last = np.maximum.accumulate(np.where(seen, order, -1), axis=1)
-        before = np.concatenate([np.full_like(last[:, :1], -1), last[:, :-1]], axis=1)
-        start = np.maximum.accumulate(np.where(starts, order[:, 0], 0), axis=1)
-        before = np.where(before >= start[..., None], before, -1)[:, way]
-        if self.go_backwards:
-            return np.where(before >= 0, count - 1 - before, -1)
-        return before
+        options: dict[str, Any] = {
+            **(Steps() if steps is None else steps)._asdict(),
+            "weight": self._weights["decay_input_weight"],
+            "bias": self._weights["decay_input_bias"],
+            "mean": np.tile(self._means, x.shape[-1] // 3 // len(self._means)),
+            "backwards": self.go_backwards,
+        }
+        options["mean"] = options["mean"].astype(self.dtype)
+        filled, kept = _core.input_decay(x, keep=keep, **options)
+        return filled, {"x": x, "kept": kept, **options}
 
     def _prepared_gradients(
         self, dx: Array | None, prepared: Any
     ) -> tuple[Array | None, dict[str, Array]]:
         assert dx is not None
-        observed, before, distance, sums, gamma, delta = prepared
-        dfilled, dobserved, ddelta = np.split(dx, 3, axis=-1)
-        dmissing = np.where(observed, 0, dfilled)
-        dsums = np.where(sums > 0, -dmissing * distance * gamma, 0)
-        dvalues = np.where(observed, dfilled, 0)
-        # What a gap shows goes back to the step it was observed in.
-        rows, steps, size = before.shape
-        n, t, c = np.nonzero(before >= 0)
-        index = np.ravel_multi_index((n, before[n, t, c], c), (rows, steps, size))
-        weight = (dmissing * gamma)[n, t, c]
-        back = np.bincount(index, weight, rows * steps * size)
-        dvalues = dvalues + back.reshape(rows, steps, size).astype(dx.dtype)
-        dtype = dx.dtype
-        grads = {
-            "decay_input_weight": (dsums * delta).sum(axis=(0, 1)).astype(dtype),
-            "decay_input_bias": dsums.sum(axis=(0, 1)).astype(dtype),
-        }
-        ddelta = ddelta + dsums * self._weights["decay_input_weight"]
-        parts = [dvalues, dobserved, ddelta]
-        return np.concatenate(parts, axis=-1).astype(dtype), grads
+        dweight, dbias = _core.input_decay_backward(dx=dx, **prepared)
+        return dx, {"decay_input_weight": dweight, "decay_input_bias": dbias}
 
 
 class Bidirectional(RecurrentLayer):

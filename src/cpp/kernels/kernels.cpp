@@ -3,6 +3,7 @@
 
 #include "gru.hpp"
 #include "gru_decay.hpp"
+#include "input_decay.hpp"
 #include "losses.hpp"
 #include "lstm.hpp"
 #include "mgu.hpp"
@@ -45,7 +46,9 @@ constexpr KernelTable<T> table() {
         rmsprop<T>,
         adagrad<T>,
         sum_squares<T>,
-        cross_entropy<T>};
+        cross_entropy<T>,
+        input_decay<T>,
+        input_decay_backward<T>};
 }
 
 }  // namespace
