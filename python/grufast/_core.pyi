@@ -35,6 +35,7 @@ Cell: TypeAlias = Literal[
     "gru_decay",
     "gru_normalized",
     "lstm_normalized",
+    "lstm_peephole_normalized",
 ]
 
 class BuildInfo(TypedDict):

@@ -1198,7 +1198,8 @@ class LSTM(CellLayer):
         it, through ``weight_peephole`` (3H,), order i, f, o (Gers and Schmidhuber
         2000).
     layer_norm : bool
-        As in `grufast.layers.GRU`, over all four gates' units; not with peepholes.
+        As in `grufast.layers.GRU`, over all four gates' units; what peepholes see is
+        added behind it.
     unit_forget_bias : bool
         Whether the first bias of the forget gate is one higher (Jozefowicz et al.
         2015); with ``initializer="keras"`` and no `bias_initializer` only.
@@ -1239,9 +1240,6 @@ class LSTM(CellLayer):
         self.layer_norm = _checks.flag("layer_norm", layer_norm)
         self.unit_forget_bias = _checks.flag("unit_forget_bias", unit_forget_bias)
         super().__init__(units, activation, recurrent_activation, options)
-        if self.layer_norm and self.peephole:
-            message = "layer_norm: expected False with peephole=True"
-            raise ValueError(message)
         self._check_normalized()
 
     @property
@@ -1252,7 +1250,7 @@ class LSTM(CellLayer):
     @property
     def _cell_name(self) -> str:
         if self.layer_norm:
-            return "lstm_normalized"
+            return "lstm_peephole_normalized" if self.peephole else "lstm_normalized"
         if self.peephole:
             return "lstm_peephole"
         return "lstm_chosen" if self._chosen else "lstm"
@@ -1274,12 +1272,24 @@ class LSTM(CellLayer):
 
     @cached_property
     def _native_names(self) -> tuple[str, ...]:
-        more = ("weight_peephole",) if self.peephole else ()
+        more = ("weight_peephole",) if self.peephole and not self.layer_norm else ()
         return (*super()._native_names, *more)
 
     def _native_weights(self, w: Mapping[str, Array]) -> list[Array]:
-        more = [w["weight_peephole"]] if self.peephole else []
-        return super()._native_weights(w) + more
+        native = super()._native_weights(w)
+        if not self.peephole:
+            return native
+        own = w["weight_peephole"]
+        if not self.layer_norm:
+            return [*native, own]
+        return [*native[:-1], np.concatenate([native[-1], own])]
+
+    def _own_gradients(self, native: dict[str, Array]) -> dict[str, Array]:
+        if not (self.peephole and self.layer_norm):
+            return super()._own_gradients(native)
+        behind, own = np.split(native["parameters"], [-3 * self.units])
+        found = super()._own_gradients(native | {"parameters": behind})
+        return found | {"weight_peephole": own}
 
 
 class MGU(CellLayer):

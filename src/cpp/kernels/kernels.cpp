@@ -38,7 +38,8 @@ constexpr KernelTable<T> table() {
          cell_kernels<LstmOf<Chosen, false, true>, T>(),
          cell_kernels<LstmOf<Chosen, true, true>, T>(), cell_kernels<SimpleRnn, T>(),
          cell_kernels<Mgu, T>(), cell_kernels<Jordan, T>(), cell_kernels<GruDecay, T>(),
-         cell_kernels<GruNormalized, T>(), cell_kernels<LstmNormalized, T>()},  // as CellId
+         cell_kernels<GruNormalized, T>(), cell_kernels<LstmNormalized, T>(),
+         cell_kernels<LstmPeepholeNormalized, T>()},  // as CellId
         activate<T>,
         activate_backward<T>,
         sgd<T>,

@@ -253,6 +253,7 @@ enum CellId : int {
     kGruDecay,
     kGruNormalized,
     kLstmNormalized,
+    kLstmPeepholeNormalized,
     kCellCount
 };
 
