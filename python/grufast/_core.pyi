@@ -171,6 +171,7 @@ class Stack:
         mask: NDArray[np.bool] | None = ...,
         resets: NDArray[np.bool] | None = ...,
         repeat: bool = ...,
+        input_mask: Array | None = ...,
         recurrent_masks: Sequence[Array | None] | None = ...,
         zones: Sequence[tuple[Sequence[float], bool, int] | None] | None = ...,
         reset_states: Sequence[Array | None] | None = ...,
@@ -180,7 +181,8 @@ class Stack:
         lengths (N,) or mask (N, T): the steps to run; outputs at others are zero or,
         with `repeat`, the last one again. resets (N, T): where states are the first
         ones again before the step, or `reset_states`, given as h0 is; then backward
-        returns the gradients of these in place of h0's. Of every direction:
+        returns the gradients of these in place of h0's. input_mask (N, C): what x is
+        multiplied by on its way into products, in all steps. Of every direction:
         recurrent_masks (N, H), which the state is multiplied by on its way into
         products; zones, which are the rates of the states, whether units are drawn, and
         the seed of that. These two are for cells whose formula is separate, that is,
@@ -194,8 +196,9 @@ class Stack:
         dy: Array | None,
         dh_n: Sequence[Array | None],
         need_dx: bool,
+        input_mask: Array | None = ...,
     ) -> tuple[Array | None, list[Array]]:
-        """Return dx or None, and the other gradients.
+        """Return dx or None, and the other gradients; input_mask as in `forward`.
 
         Of every direction those are dh0 (of every state), dweight_ih, dweight_hh,
         dbias_ih, dbias_hh and, where the cell has any, dparameters.

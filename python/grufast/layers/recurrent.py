@@ -117,11 +117,14 @@ class Run:
         keep: _core.Keep,
         rng: np.random.Generator | None,
         ahead: int | None = None,
+        dropped: Array | None = None,
     ) -> tuple[Any, list[Array], _core.Workspace, list[Array] | None]:
         workspace = self._workspace()
         options: dict[str, Any] = {}
         if steps is not None:
             options = {**steps._asdict(), "repeat": self._repeat}
+        if dropped is not None:
+            options["input_mask"] = dropped
         if self._special:
             if self._returns(states, steps):
                 options["reset_states"] = self._first._fresh_states(len(x))
@@ -233,8 +236,7 @@ class Run:
         if self._first.dropout > 0:
             source = rng or self._first._rng
             rate = self._first.dropout
-            dropped = self._first._drop(source, rate, len(x), x.shape[2])[:, None]
-            x = x * dropped
+            dropped = self._first._drop(source, rate, len(x), x.shape[2])
         # Whether the first states' gradients are those of the learned ones.
         returns = self._returns(states, steps)
         learned = [
@@ -242,7 +244,7 @@ class Run:
             for layer in self.layers
         ]
         y, last, workspace, carried = self._run(
-            x, states, steps, self._keep, rng, ahead
+            x, states, steps, self._keep, rng, ahead, dropped
         )
         return Kept(x, prepared, workspace, y, last, dropped, learned, carried)
 
@@ -252,7 +254,9 @@ class Run:
         """Return the gradients for x, each layer's weights and the first states."""
         dlast = [*self._none[self._outputs :], *dlast]
         need_dx = need_dx or self._first.prepares
-        dx, arrays = self._packed().backward(kept.workspace, kept.x, dy, dlast, need_dx)
+        dx, arrays = self._packed().backward(
+            kept.workspace, kept.x, dy, dlast, need_dx, kept.dropped
+        )
         self._workspaces.append(kept.workspace)
         grads: list[dict[str, Array]] = []
         first: list[Array] = []
@@ -272,8 +276,6 @@ class Run:
                 for name, a in layer._learned_gradients(first[count:]).items():
                     mine[name] = a if learned else np.zeros_like(a)
             grads.append(mine)
-        if dx is not None and kept.dropped is not None:
-            dx = dx * kept.dropped
         dx, more = self._first._prepared_gradients(dx, kept.prepared)
         grads[0] |= more
         for index, layer in enumerate(self.layers):

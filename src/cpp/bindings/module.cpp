@@ -61,6 +61,7 @@ constexpr const char* kKeeps[] = {"nothing", "states", "gates"};  // as Keep
 struct Options {
     Chosen chosen = {};
     bool repeat = false;
+    py::object input_mask = py::none();       // [N][C]
     py::object recurrent_masks = py::none();  // of each direction, [N][H] or None
     // Of each direction, or None: (rates of its states, whether they are random, seed).
     py::object zones = py::none();
@@ -88,6 +89,7 @@ class StackCalls {
         f.selection = plain && chosen.all() ? Selection(steps) : chosen.selection(B, steps);
         f.fill = options.repeat ? Fill::kRepeat : Fill::kZero;
         std::vector<py::array> masks;
+        f.input_mask = optional(options.input_mask, "input_mask", {B, input_size()}, masks);
         std::size_t direction = 0;
         f.batch = B;
         f.steps = steps;
@@ -146,7 +148,8 @@ class StackCalls {
     // -> dx or None, [dh0, ..., dweight_ih, dweight_hh, dbias_ih, dbias_hh, dparameters, ...]
     std::pair<py::object, std::vector<py::array_t<T>>> backward(
         Workspace& workspace, const py::object& x_object, const py::object& dy_object,
-        const std::vector<py::object>& dlast_objects, bool need_dx) const {
+        const std::vector<py::object>& dlast_objects, bool need_dx,
+        const py::object& input_mask) const {
         const Index C = input_size();
         const py::array x = checked<T>(x_object, "x", {-1, -1, C});
         const Index B = x.shape(0), steps = x.shape(1);
@@ -159,7 +162,8 @@ class StackCalls {
             dy = checked<T>(dy_object, "dy", {B, steps, output_size()});
             b.dy = sequence<T>(*dy);
         }
-        std::vector<py::array> dlast;
+        std::vector<py::array> dlast, masks;
+        b.input_mask = optional(input_mask, "input_mask", {B, C}, masks);
         std::vector<py::array_t<T>> grads;
         auto object = dlast_objects.begin();
         each([&](const Recurrent<T>& layer) {
@@ -303,7 +307,7 @@ class PyRecurrentOf final : public PyRecurrent {
     py::tuple backward(Workspace& workspace, py::object x, py::object dy, py::object dh_n,
                        bool need_dx) const override {
         require_packed();
-        auto [dx, g] = calls_.backward(workspace, x, dy, states(dh_n), need_dx);
+        auto [dx, g] = calls_.backward(workspace, x, dy, states(dh_n), need_dx, py::none());
         return joined(dx, g);
     }
 
@@ -347,7 +351,8 @@ class PyStack {
                               Workspace& workspace, const std::string& keep,
                               const Options& options) const = 0;
     virtual py::tuple backward(Workspace& workspace, py::object x, py::object dy,
-                               const std::vector<py::object>& dh_n, bool need_dx) const = 0;
+                               const std::vector<py::object>& dh_n, bool need_dx,
+                               py::object input_mask) const = 0;
 };
 
 template <class T>
@@ -373,9 +378,10 @@ class PyStackOf final : public PyStack {
     }
 
     py::tuple backward(Workspace& workspace, py::object x, py::object dy,
-                       const std::vector<py::object>& dh_n, bool need_dx) const override {
+                       const std::vector<py::object>& dh_n, bool need_dx,
+                       py::object input_mask) const override {
         require(dh_n, "dh_n");
-        auto [dx, g] = calls_.backward(workspace, x, dy, dh_n, need_dx);
+        auto [dx, g] = calls_.backward(workspace, x, dy, dh_n, need_dx, input_mask);
         return py::make_tuple(dx, g);
     }
 
@@ -687,11 +693,12 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
             [](const PyStack& stack, py::object x, const std::vector<py::object>& h0,
                bool sequences, Workspace& workspace, const std::string& keep,
                py::object lengths, py::object mask, py::object resets, bool repeat,
-               py::object recurrent_masks, py::object zones,
+               py::object input_mask, py::object recurrent_masks, py::object zones,
                std::optional<std::vector<py::object>> reset_states) {
                 return stack.forward(std::move(x), h0, sequences, workspace, keep,
                                      {{lengths, mask, resets},
                                       repeat,
+                                      input_mask,
                                       recurrent_masks,
                                       zones,
                                       std::move(reset_states)});
@@ -699,10 +706,10 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
             py::arg("x"), py::arg("h0"), py::arg("sequences"), py::arg("workspace"),
             py::arg("keep"), py::arg("lengths") = py::none(), py::arg("mask") = py::none(),
             py::arg("resets") = py::none(), py::arg("repeat") = false,
-            py::arg("recurrent_masks") = py::none(), py::arg("zones") = py::none(),
-            py::arg("reset_states") = py::none())
+            py::arg("input_mask") = py::none(), py::arg("recurrent_masks") = py::none(),
+            py::arg("zones") = py::none(), py::arg("reset_states") = py::none())
         .def("backward", &PyStack::backward, py::arg("workspace"), py::arg("x"), py::arg("dy"),
-             py::arg("dh_n"), py::arg("need_dx"));
+             py::arg("dh_n"), py::arg("need_dx"), py::arg("input_mask") = py::none());
     py::class_<PyDense>(m, "Dense")
         .def(py::init(&make_dense), py::arg("input_size"), py::arg("units"), py::arg("dtype"),
              py::arg("activation"))
