@@ -29,7 +29,7 @@ from grufast.layers.base import (
 from grufast.regularizers import Regularizer
 
 Memory = Literal["fast", "low"]
-MergeMode = Literal["concat", "sum", "mul", "ave"]
+MergeMode = Literal["concat", "sum", "mul", "ave"] | None
 Padding = Literal["zero", "repeat"]
 Bias = Literal["double", "single"]
 States = list[Array | None]
@@ -698,9 +698,12 @@ class RecurrentLayer(WeightedLayer):
             ]
             if dy is None:
                 return None, dstates
+        return self._checked_gradient("dy", dy, shape), dstates
+
+    def _checked_gradient(self, name: str, dy: Any, shape: tuple[int, ...]) -> Any:
         sizes = {"N": shape[0], "T": shape[1], "H": self.output_size}
         dims = "N T H" if self.return_sequences else "N H"
-        return _checks.contiguous("dy", dy, self.dtype, dims, **sizes), dstates
+        return _checks.contiguous(name, dy, self.dtype, dims, **sizes)
 
 
 class Options(Common, total=False):
@@ -1715,11 +1718,13 @@ class Bidirectional(RecurrentLayer):
     ----------
     layer : GRU, LSTM or any recurrent layer of one direction
         What runs in each direction, with weights of its own; not built yet.
-    merge_mode : {"concat", "sum", "mul", "ave"}
+    merge_mode : {"concat", "sum", "mul", "ave"} or None
         How the states of the two at the same step become one output: side by side
         (then the output's size is 2H), their sum, product or mean. Without
         ``return_sequences`` it is the last states that meet: the one after the last
-        step, and the one after the first step.
+        step, and the one after the first step. With None they do not: the output is
+        the list [forward, backward] of both, and so is the gradient that `backward`
+        takes. A model's layers have one output each, so that it takes no such layer.
     **common
         `name` and `input_shape`: see `Layer`.
 
@@ -1765,7 +1770,7 @@ class Bidirectional(RecurrentLayer):
         # Of its own: the caller may use the other.
         self.layer = type(layer)(**layer.config)
         self.merge_mode: MergeMode = _checks.choice(
-            "merge_mode", merge_mode, ("concat", "sum", "mul", "ave")
+            "merge_mode", merge_mode, ("concat", "sum", "mul", "ave", None)
         )
         self.units = layer.units
         self.states = layer.states
@@ -1791,7 +1796,7 @@ class Bidirectional(RecurrentLayer):
 
     @property
     def output_size(self) -> int:
-        """Last dimension of the output."""
+        """Last dimension of the output; with ``merge_mode=None`` of both."""
         own = self.layer.output_size
         return 2 * own if self.merge_mode == "concat" else own
 
@@ -1814,18 +1819,32 @@ class Bidirectional(RecurrentLayer):
             weights |= {f"{name}{suffix}": array for name, array in own.items()}
         return weights
 
-    def _value(self, y: Array | None, last: list[Array]) -> Array:
+    def output_shape(self, input_shape: Shape) -> Shape:
+        """Return (N, T, output size) or (N, output size) for an input (N, T, C)."""
+        if self.merge_mode is None:
+            message = (
+                "merge_mode: got None, which gives two outputs; expected one of "
+                "'concat', 'sum', 'mul', 'ave' in a model or wrapper"
+            )
+            raise ValueError(message)
+        return super().output_shape(input_shape)
+
+    def _value(self, y: Array | None, last: list[Array]) -> Any:
         if self.merge_mode == "concat":
             return np.concatenate(self._both(y, last), axis=-1) if y is None else y
         a, b = self._both(y, last)
+        if self.merge_mode is None:
+            return [a, b]
         if self.merge_mode == "mul":
             return a * b
         return a + b if self.merge_mode == "sum" else (a + b) / 2
 
     def _value_gradients(
-        self, dy: Array, y: Array | None, last: list[Array]
+        self, dy: Any, y: Array | None, last: list[Array]
     ) -> tuple[Array | None, States]:
         match self.merge_mode:
+            case None:
+                both = dy
             case "concat":
                 both = dy[..., : self.size], dy[..., self.size :]
             case "sum":
@@ -1842,6 +1861,15 @@ class Bidirectional(RecurrentLayer):
         if self.merge_mode == "concat":
             return dy, none
         return np.concatenate(both, axis=-1), none
+
+    def _checked_gradient(self, name: str, dy: Any, shape: tuple[int, ...]) -> Any:
+        if self.merge_mode is not None:
+            return super()._checked_gradient(name, dy, shape)
+        if not (isinstance(dy, list | tuple) and len(dy) == 2):
+            message = f"{name}: expected the list [forward, backward] of two gradients"
+            raise TypeError(message)
+        check = super()._checked_gradient
+        return [check(f"{name}[{i}]", part, shape) for i, part in enumerate(dy)]
 
     def _both(self, y: Array | None, last: list[Array]) -> tuple[Array, Array]:
         if y is None:
