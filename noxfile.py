@@ -21,6 +21,7 @@ NATIVE_TESTS = [
     "core",
     "layer_gru",
     "cells",
+    "input_decay",
     "layers",
     "bidirectional",
     "memory",

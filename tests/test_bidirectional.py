@@ -503,7 +503,68 @@ def test_a_built_gru_is_refused() -> None:
         layers.Bidirectional(gru)
 
 
-@pytest.mark.parametrize("mode", ["Concat", "", "max", None, 3, ["sum"]], ids=repr)
+@each_dtype
+@each_form
+@pytest.mark.parametrize("state", [False, True], ids=["", "state"])
+@pytest.mark.parametrize("lengths", [None, [7, 0, 3]], ids=["", "lengths"])
+def test_without_a_merge_mode_both_outputs_are_apart(
+    rng: np.random.Generator,
+    lengths: Any,
+    state: bool,
+    return_sequences: bool,
+    dtype: Dtype,
+) -> None:
+    cases = two_cases(rng, 3, 7, 4, 9, dtype)
+    options = {"return_sequences": return_sequences, "return_state": state}
+    together = layer_of(cases, "concat", **options)
+    apart = layer_of(cases, None, **options)
+    x, results = cases[0].x, []
+    shape = (3, 7, 9) if return_sequences else (3, 9)
+    a, b = (rng.normal(size=shape).astype(dtype) for _ in range(2))
+    dstates = [rng.normal(size=(2, 3, 9)).astype(dtype)] if state else []
+    for layer, dy in ((together, np.concatenate([a, b], axis=-1)), (apart, [a, b])):
+        y, context = layer.forward(x, lengths=lengths)
+        called = layer(x, lengths=lengths)
+        dx, grads = layer.backward((dy, *dstates) if state else dy, context)
+        if not state:
+            y, called = (y,), (called,)
+        if layer is apart:
+            assert [type(y[0]), [own.shape for own in y[0]]] == [list, [shape] * 2]
+            y, called = ((np.concatenate(v[0], -1), *v[1:]) for v in (y, called))
+        names = ("y", "h_n")[: len(y)]
+        found = dict(zip(names, y, strict=True))
+        found |= {f"called {k}": v for k, v in zip(names, called, strict=True)}
+        results.append(found | {"dx": dx} | grads)
+    assert_same_bits(*results)
+
+
+def test_two_outputs_have_two_gradients() -> None:
+    layer = layers.Bidirectional(layers.GRU(5), None)
+    y, context = layer.forward(np.ones((2, 3, 4), np.float32))
+    for wrong in (y[0], y[:1], np.concatenate(y, axis=-1), None):
+        with pytest.raises(TypeError, match=r"^dy: expected the list \[forward, back"):
+            layer.backward(wrong, context)
+    with pytest.raises(ValueError, match=r"^dy\[1\]: got shape \(1, 5\)"):
+        layer.backward([y[0], y[1][:1]], context)
+    layer.backward(tuple(y), context)
+
+
+@pytest.mark.parametrize("behind", [[], [layers.Dense(2)], [layers.GRU(3)]], ids=str)
+def test_a_model_takes_no_layer_of_two_outputs(behind: list[Any]) -> None:
+    both = layers.Bidirectional(layers.GRU(5, return_sequences=True), None)
+    model = gf.Sequential([both, *behind])
+    x = np.ones((2, 3, 4), np.float32)
+    with pytest.raises(ValueError, match=r"^merge_mode: got None, which gives two"):
+        model(x)
+    model = gf.Sequential([layers.Dense(4), both, *behind])
+    message = r"^layers\[1\] \(Bidirectional\): merge_mode: got None"
+    with pytest.raises(ValueError, match=message):
+        model(x)
+    with pytest.raises(ValueError, match="merge_mode: got None"):
+        layers.TimeDistributed(both)(np.ones((2, 3, 4, 5), np.float32))
+
+
+@pytest.mark.parametrize("mode", ["Concat", "", "max", 3, ["sum"]], ids=repr)
 def test_wrong_merge_modes_are_errors(mode: Any) -> None:
     with pytest.raises(ValueError, match=r"merge_mode: got .*'concat', 'sum'"):
         layers.Bidirectional(layers.GRU(5), mode)

@@ -598,11 +598,6 @@ def test_a_summary_has_the_textbooks_counts(name: str, bias: Any) -> None:
             ValueError,
             "layer_norm: expected False with other activations than the usual",
         ),
-        (
-            lambda: layers.LSTM(2, layer_norm=True, peephole=True),
-            ValueError,
-            "layer_norm: expected False with peephole=True",
-        ),
         (lambda: layers.LSTM(2, peephole=1), TypeError, "peephole: got 1, expected"),
         (lambda: layers.LSTM(2, layer_norm="no"), TypeError, "layer_norm: got 'no'"),
         (

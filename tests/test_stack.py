@@ -116,12 +116,16 @@ def at_once(
     stack: _core.Stack | None = None,
     workspace: _core.Workspace | None = None,
     keep: Keep = "gates",
+    lengths: Array | None = None,
+    mask: Array | None = None,
 ) -> dict[str, Array]:
-    """The same by a stack."""
+    """The same by a stack; `mask`: of the input."""
     stack, workspace = stack or _core.Stack(call.levels), workspace or _core.Workspace()
-    y, last = stack.forward(call.x, call.h0, True, workspace, keep)
+    y, last = stack.forward(
+        call.x, call.h0, True, workspace, keep, lengths, input_mask=mask
+    )
     assert y is not None
-    dx, others = stack.backward(workspace, call.x, call.dy, call.dh_n, True)
+    dx, others = stack.backward(workspace, call.x, call.dy, call.dh_n, True, mask)
     assert dx is not None
     results = {"y": y, "dx": dx} | {f"h_n {n}": array for n, array in enumerate(last)}
     names = itertools.product(range(len(last)), GRADIENTS)
@@ -147,6 +151,8 @@ SIZES: dict[str, tuple[int, tuple[tuple[int, ...], ...]]] = {
     "both, of two sizes": (4, ((20, 7), (3, 40), (16, 1))),
     "mixed": (6, ((33,), (17, 17), (20,), (8, 8), (24,))),
 }
+# Layers long enough for threads in a single step.
+LARGE = 300, ((256,), (256, 256), (300,))
 each_size = pytest.mark.parametrize("name", SIZES)
 
 
@@ -191,12 +197,47 @@ def test_the_number_of_threads_changes_no_bit(
             assert_same_bits({**states, "y": y}, without_gradients(expected[2]))
 
 
+@each_dtype
+@pytest.mark.parametrize("name", [*SIZES, "large"])
+@pytest.mark.parametrize("some", [False, True], ids=["all steps", "lengths"])
+def test_an_input_mask_has_the_bits_of_products_made_before(
+    rng: np.random.Generator, some: bool, name: str, dtype: Dtype
+) -> None:
+    for rows, steps in ((1, 40), (2, 9), (7, 100), (33, 30)):
+        if name == "large" and rows * steps > 100:
+            continue
+        inputs, units = LARGE if name == "large" else SIZES[name]
+        *calls, _ = variants(new_call(rng, rows, steps, inputs, units, dtype))
+        mask = np.where(rng.random((rows, inputs)) < 0.7, 1 / 0.7, 0).astype(dtype)
+        lengths = rng.integers(0, steps + 1, rows) if some else None
+        gf.set_num_threads(1)
+        expected = []
+        for call in calls:
+            results = at_once(
+                call._replace(x=call.x * mask[:, None]), None, None, "gates", lengths
+            )
+            expected.append(results | {"dx": results["dx"] * mask[:, None]})
+        stack, workspace = _core.Stack(calls[0].levels), _core.Workspace()
+        for n, (threads, keep) in enumerate(itertools.product((1, 3), KEPT)):
+            gf.set_num_threads(threads)
+            results = at_once(calls[n % 2], stack, workspace, keep, lengths, mask)
+            assert_same_bits(results, expected[n % 2])
+
+
+def test_an_input_mask_must_fit(rng: np.random.Generator) -> None:
+    call = new_call(rng, 2, 3, 4, ((5,),))
+    for wrong in (np.ones((2, 5), np.float32), np.ones((4, 2), np.float32).T):
+        with pytest.raises(ValueError, match=r"^input_mask: "):
+            at_once(call, mask=wrong)
+    with pytest.raises(TypeError, match=r"^input_mask: got dtype float64, expected f"):
+        at_once(call, mask=np.ones((2, 4)))
+
+
 @pytest.mark.parametrize("rows", ROWS)
 def test_layers_long_enough_for_threads_in_a_single_step(
     rng: np.random.Generator, rows: int
 ) -> None:
-    sizes = 300, ((256,), (256, 256), (300,))
-    *calls, _ = variants(new_call(rng, rows, 1, *sizes))
+    *calls, _ = variants(new_call(rng, rows, 1, *LARGE))
     stack, workspace = _core.Stack(calls[0].levels), _core.Workspace()
     gf.set_num_threads(1)
     expected = [one_by_one(call) for call in calls]

@@ -35,6 +35,7 @@ Cell: TypeAlias = Literal[
     "gru_decay",
     "gru_normalized",
     "lstm_normalized",
+    "lstm_peephole_normalized",
 ]
 
 class BuildInfo(TypedDict):
@@ -170,6 +171,7 @@ class Stack:
         mask: NDArray[np.bool] | None = ...,
         resets: NDArray[np.bool] | None = ...,
         repeat: bool = ...,
+        input_mask: Array | None = ...,
         recurrent_masks: Sequence[Array | None] | None = ...,
         zones: Sequence[tuple[Sequence[float], bool, int] | None] | None = ...,
         reset_states: Sequence[Array | None] | None = ...,
@@ -179,7 +181,8 @@ class Stack:
         lengths (N,) or mask (N, T): the steps to run; outputs at others are zero or,
         with `repeat`, the last one again. resets (N, T): where states are the first
         ones again before the step, or `reset_states`, given as h0 is; then backward
-        returns the gradients of these in place of h0's. Of every direction:
+        returns the gradients of these in place of h0's. input_mask (N, C): what x is
+        multiplied by on its way into products, in all steps. Of every direction:
         recurrent_masks (N, H), which the state is multiplied by on its way into
         products; zones, which are the rates of the states, whether units are drawn, and
         the seed of that. These two are for cells whose formula is separate, that is,
@@ -193,8 +196,9 @@ class Stack:
         dy: Array | None,
         dh_n: Sequence[Array | None],
         need_dx: bool,
+        input_mask: Array | None = ...,
     ) -> tuple[Array | None, list[Array]]:
-        """Return dx or None, and the other gradients.
+        """Return dx or None, and the other gradients; input_mask as in `forward`.
 
         Of every direction those are dh0 (of every state), dweight_ih, dweight_hh,
         dbias_ih, dbias_hh and, where the cell has any, dparameters.
@@ -229,6 +233,39 @@ def activate(activation: Activation, x: Array) -> tuple[Array, Array]:
 
 def activate_backward(activation: Activation, kept: Array, dy: Array) -> Array:
     """kept as from activate, dy (n,) -> dx."""
+
+def input_decay(
+    x: Array,
+    weight: Array,
+    bias: Array,
+    mean: Array,
+    backwards: bool,
+    keep: bool,
+    lengths: Sequence[int] | NDArray[np.integer] | None = ...,
+    mask: NDArray[np.bool] | None = ...,
+    resets: NDArray[np.bool] | None = ...,
+) -> tuple[Array, Array | None]:
+    """Return x (N, T, 3C) of a GRU-D without gaps, and what backward needs (N, T, C).
+
+    x has values, whether they were observed, and times since their last observation;
+    weight, bias and mean are (C,), lengths, mask and resets as in `Stack.forward`. A
+    missing value is mean + exp(-max(0, weight time + bias)) (last - mean), where last
+    is the last observation before the step, the mean itself where there is none.
+    """
+
+def input_decay_backward(
+    x: Array,
+    weight: Array,
+    bias: Array,
+    mean: Array,
+    backwards: bool,
+    kept: Array,
+    dx: Array,
+    lengths: Sequence[int] | NDArray[np.integer] | None = ...,
+    mask: NDArray[np.bool] | None = ...,
+    resets: NDArray[np.bool] | None = ...,
+) -> tuple[Array, Array]:
+    """Make dx (N, T, 3C) that of x, in place; return dweight and dbias (C,)."""
 
 State: TypeAlias = tuple[Any, ...]
 Rows: TypeAlias = tuple[NDArray[np.int64], Array]

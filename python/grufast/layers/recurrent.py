@@ -29,7 +29,7 @@ from grufast.layers.base import (
 from grufast.regularizers import Regularizer
 
 Memory = Literal["fast", "low"]
-MergeMode = Literal["concat", "sum", "mul", "ave"]
+MergeMode = Literal["concat", "sum", "mul", "ave"] | None
 Padding = Literal["zero", "repeat"]
 Bias = Literal["double", "single"]
 States = list[Array | None]
@@ -41,13 +41,6 @@ class Steps(NamedTuple):
     lengths: Array | None = None
     mask: Array | None = None
     resets: Array | None = None
-
-    def valid(self, rows: int, count: int) -> Array:
-        """Return the mask (N, T) of the steps that run."""
-        if self.lengths is not None:
-            ends: Array = np.asarray(self.lengths)[:, None]
-            return np.arange(count) < ends
-        return np.ones((rows, count), bool) if self.mask is None else self.mask
 
 
 class Kept(NamedTuple):
@@ -124,11 +117,14 @@ class Run:
         keep: _core.Keep,
         rng: np.random.Generator | None,
         ahead: int | None = None,
+        dropped: Array | None = None,
     ) -> tuple[Any, list[Array], _core.Workspace, list[Array] | None]:
         workspace = self._workspace()
         options: dict[str, Any] = {}
         if steps is not None:
             options = {**steps._asdict(), "repeat": self._repeat}
+        if dropped is not None:
+            options["input_mask"] = dropped
         if self._special:
             if self._returns(states, steps):
                 options["reset_states"] = self._first._fresh_states(len(x))
@@ -218,7 +214,7 @@ class Run:
         self, x: Array, states: States | None = None, steps: Steps | None = None
     ) -> tuple[Any, list[Array]]:
         """Return the last layer's states (or None) and last ones."""
-        x, _ = self._first._prepare(x, steps)
+        x, _ = self._first._prepare(x, steps, False)
         y, last, workspace, _ = self._run(x, states, steps, "nothing", None)
         self._workspaces.append(workspace)
         return y, last
@@ -235,13 +231,12 @@ class Run:
 
         `ahead` is after how many steps (all without it) states are `carried`.
         """
-        x, prepared = self._first._prepare(x, steps)
+        x, prepared = self._first._prepare(x, steps, True)
         dropped = None
         if self._first.dropout > 0:
             source = rng or self._first._rng
             rate = self._first.dropout
-            dropped = self._first._drop(source, rate, len(x), x.shape[2])[:, None]
-            x = x * dropped
+            dropped = self._first._drop(source, rate, len(x), x.shape[2])
         # Whether the first states' gradients are those of the learned ones.
         returns = self._returns(states, steps)
         learned = [
@@ -249,7 +244,7 @@ class Run:
             for layer in self.layers
         ]
         y, last, workspace, carried = self._run(
-            x, states, steps, self._keep, rng, ahead
+            x, states, steps, self._keep, rng, ahead, dropped
         )
         return Kept(x, prepared, workspace, y, last, dropped, learned, carried)
 
@@ -259,7 +254,9 @@ class Run:
         """Return the gradients for x, each layer's weights and the first states."""
         dlast = [*self._none[self._outputs :], *dlast]
         need_dx = need_dx or self._first.prepares
-        dx, arrays = self._packed().backward(kept.workspace, kept.x, dy, dlast, need_dx)
+        dx, arrays = self._packed().backward(
+            kept.workspace, kept.x, dy, dlast, need_dx, kept.dropped
+        )
         self._workspaces.append(kept.workspace)
         grads: list[dict[str, Array]] = []
         first: list[Array] = []
@@ -279,8 +276,6 @@ class Run:
                 for name, a in layer._learned_gradients(first[count:]).items():
                     mine[name] = a if learned else np.zeros_like(a)
             grads.append(mine)
-        if dx is not None and kept.dropped is not None:
-            dx = dx * kept.dropped
         dx, more = self._first._prepared_gradients(dx, kept.prepared)
         grads[0] |= more
         for index, layer in enumerate(self.layers):
@@ -563,13 +558,14 @@ class RecurrentLayer(WeightedLayer):
         dx, grads = self._run._gradients(dy, saved, need_dx)
         return dx, grads[0]
 
-    def _prepare(self, x: Array, steps: Steps | None) -> tuple[Array, Any]:
-        """Return the native input, and what `_prepared_gradients` needs."""
+    def _prepare(self, x: Array, steps: Steps | None, keep: bool) -> tuple[Array, Any]:
+        """Return the native input and, to `keep`, what `_prepared_gradients` needs."""
         return x, None
 
     def _prepared_gradients(
         self, dx: Array | None, prepared: Any
     ) -> tuple[Array | None, dict[str, Array]]:
+        """Return the gradients for x, in the place of `dx`, and for weights."""
         return dx, {}
 
     def _drop(
@@ -702,9 +698,12 @@ class RecurrentLayer(WeightedLayer):
             ]
             if dy is None:
                 return None, dstates
+        return self._checked_gradient("dy", dy, shape), dstates
+
+    def _checked_gradient(self, name: str, dy: Any, shape: tuple[int, ...]) -> Any:
         sizes = {"N": shape[0], "T": shape[1], "H": self.output_size}
         dims = "N T H" if self.return_sequences else "N H"
-        return _checks.contiguous("dy", dy, self.dtype, dims, **sizes), dstates
+        return _checks.contiguous(name, dy, self.dtype, dims, **sizes)
 
 
 class Options(Common, total=False):
@@ -1220,7 +1219,8 @@ class LSTM(CellLayer):
         it, through ``weight_peephole`` (3H,), order i, f, o (Gers and Schmidhuber
         2000).
     layer_norm : bool
-        As in `grufast.layers.GRU`, over all four gates' units; not with peepholes.
+        As in `grufast.layers.GRU`, over all four gates' units; what peepholes see is
+        added behind it.
     unit_forget_bias : bool
         Whether the first bias of the forget gate is one higher (Jozefowicz et al.
         2015); with ``initializer="keras"`` and no `bias_initializer` only.
@@ -1261,9 +1261,6 @@ class LSTM(CellLayer):
         self.layer_norm = _checks.flag("layer_norm", layer_norm)
         self.unit_forget_bias = _checks.flag("unit_forget_bias", unit_forget_bias)
         super().__init__(units, activation, recurrent_activation, options)
-        if self.layer_norm and self.peephole:
-            message = "layer_norm: expected False with peephole=True"
-            raise ValueError(message)
         self._check_normalized()
 
     @property
@@ -1274,7 +1271,7 @@ class LSTM(CellLayer):
     @property
     def _cell_name(self) -> str:
         if self.layer_norm:
-            return "lstm_normalized"
+            return "lstm_peephole_normalized" if self.peephole else "lstm_normalized"
         if self.peephole:
             return "lstm_peephole"
         return "lstm_chosen" if self._chosen else "lstm"
@@ -1296,12 +1293,24 @@ class LSTM(CellLayer):
 
     @cached_property
     def _native_names(self) -> tuple[str, ...]:
-        more = ("weight_peephole",) if self.peephole else ()
+        more = ("weight_peephole",) if self.peephole and not self.layer_norm else ()
         return (*super()._native_names, *more)
 
     def _native_weights(self, w: Mapping[str, Array]) -> list[Array]:
-        more = [w["weight_peephole"]] if self.peephole else []
-        return super()._native_weights(w) + more
+        native = super()._native_weights(w)
+        if not self.peephole:
+            return native
+        own = w["weight_peephole"]
+        if not self.layer_norm:
+            return [*native, own]
+        return [*native[:-1], np.concatenate([native[-1], own])]
+
+    def _own_gradients(self, native: dict[str, Array]) -> dict[str, Array]:
+        if not (self.peephole and self.layer_norm):
+            return super()._own_gradients(native)
+        behind, own = np.split(native["parameters"], [-3 * self.units])
+        found = super()._own_gradients(native | {"parameters": behind})
+        return found | {"weight_peephole": own}
 
 
 class MGU(CellLayer):
@@ -1696,61 +1705,25 @@ class GRUD(CellLayer):
             "bias_hh": native["bias_hh"],
         }
 
-    def _prepare(self, x: Array, steps: Steps | None) -> tuple[Array, Any]:
+    def _prepare(self, x: Array, steps: Steps | None, keep: bool) -> tuple[Array, Any]:
         """Fill gaps with what values have decayed to."""
-        values, observed, delta = np.split(x, 3, axis=-1)
-        before = self._last_observations(observed > 0, steps or Steps())
-        found = np.take_along_axis(values, np.maximum(before, 0), axis=1)
-        mean = self._means.astype(self.dtype)
-        last = np.where(before < 0, mean, found)
-        w = self._weights
-        sums = w["decay_input_weight"] * delta + w["decay_input_bias"]
-        gamma = np.exp(-np.maximum(sums, 0))
-        filled = np.where(observed > 0, values, gamma * last + (1 - gamma) * mean)
-        saved = observed > 0, before, last - mean, sums, gamma, delta
-        return np.concatenate([filled, observed, delta], axis=-1), saved
-
-    def _last_observations(self, observed: Array, steps: Steps) -> Array:
-        """Return the step in which each value was last observed before; -1: none."""
-        rows, count, _ = observed.shape
-        valid = steps.valid(rows, count)
-        starts = np.zeros_like(valid) if steps.resets is None else steps.resets & valid
-        # From here on in the order of computation.
-        way = slice(None, None, -1 if self.go_backwards else 1)
-        seen, starts = (observed & valid[..., None])[:, way], starts[:, way]
-        order = np.arange(count)[:, None]
-        last = np.maximum.accumulate(np.where(seen, order, -1), axis=1)
-        before = np.concatenate([np.full_like(last[:, :1], -1), last[:, :-1]], axis=1)
-        start = np.maximum.accumulate(np.where(starts, order[:, 0], 0), axis=1)
-        before = np.where(before >= start[..., None], before, -1)[:, way]
-        if self.go_backwards:
-            return np.where(before >= 0, count - 1 - before, -1)
-        return before
+        options: dict[str, Any] = {
+            **(Steps() if steps is None else steps)._asdict(),
+            "weight": self._weights["decay_input_weight"],
+            "bias": self._weights["decay_input_bias"],
+            "mean": np.tile(self._means, x.shape[-1] // 3 // len(self._means)),
+            "backwards": self.go_backwards,
+        }
+        options["mean"] = options["mean"].astype(self.dtype)
+        filled, kept = _core.input_decay(x, keep=keep, **options)
+        return filled, {"x": x, "kept": kept, **options}
 
     def _prepared_gradients(
         self, dx: Array | None, prepared: Any
     ) -> tuple[Array | None, dict[str, Array]]:
         assert dx is not None
-        observed, before, distance, sums, gamma, delta = prepared
-        dfilled, dobserved, ddelta = np.split(dx, 3, axis=-1)
-        dmissing = np.where(observed, 0, dfilled)
-        dsums = np.where(sums > 0, -dmissing * distance * gamma, 0)
-        dvalues = np.where(observed, dfilled, 0)
-        # What a gap shows goes back to the step it was observed in.
-        rows, steps, size = before.shape
-        n, t, c = np.nonzero(before >= 0)
-        index = np.ravel_multi_index((n, before[n, t, c], c), (rows, steps, size))
-        weight = (dmissing * gamma)[n, t, c]
-        back = np.bincount(index, weight, rows * steps * size)
-        dvalues = dvalues + back.reshape(rows, steps, size).astype(dx.dtype)
-        dtype = dx.dtype
-        grads = {
-            "decay_input_weight": (dsums * delta).sum(axis=(0, 1)).astype(dtype),
-            "decay_input_bias": dsums.sum(axis=(0, 1)).astype(dtype),
-        }
-        ddelta = ddelta + dsums * self._weights["decay_input_weight"]
-        parts = [dvalues, dobserved, ddelta]
-        return np.concatenate(parts, axis=-1).astype(dtype), grads
+        dweight, dbias = _core.input_decay_backward(dx=dx, **prepared)
+        return dx, {"decay_input_weight": dweight, "decay_input_bias": dbias}
 
 
 class Bidirectional(RecurrentLayer):
@@ -1760,11 +1733,13 @@ class Bidirectional(RecurrentLayer):
     ----------
     layer : GRU, LSTM or any recurrent layer of one direction
         What runs in each direction, with weights of its own; not built yet.
-    merge_mode : {"concat", "sum", "mul", "ave"}
+    merge_mode : {"concat", "sum", "mul", "ave"} or None
         How the states of the two at the same step become one output: side by side
         (then the output's size is 2H), their sum, product or mean. Without
         ``return_sequences`` it is the last states that meet: the one after the last
-        step, and the one after the first step.
+        step, and the one after the first step. With None they do not: the output is
+        the list [forward, backward] of both, and so is the gradient that `backward`
+        takes. A model's layers have one output each, so that it takes no such layer.
     **common
         `name` and `input_shape`: see `Layer`.
 
@@ -1810,7 +1785,7 @@ class Bidirectional(RecurrentLayer):
         # Of its own: the caller may use the other.
         self.layer = type(layer)(**layer.config)
         self.merge_mode: MergeMode = _checks.choice(
-            "merge_mode", merge_mode, ("concat", "sum", "mul", "ave")
+            "merge_mode", merge_mode, ("concat", "sum", "mul", "ave", None)
         )
         self.units = layer.units
         self.states = layer.states
@@ -1836,7 +1811,7 @@ class Bidirectional(RecurrentLayer):
 
     @property
     def output_size(self) -> int:
-        """Last dimension of the output."""
+        """Last dimension of the output; with ``merge_mode=None`` of both."""
         own = self.layer.output_size
         return 2 * own if self.merge_mode == "concat" else own
 
@@ -1859,18 +1834,32 @@ class Bidirectional(RecurrentLayer):
             weights |= {f"{name}{suffix}": array for name, array in own.items()}
         return weights
 
-    def _value(self, y: Array | None, last: list[Array]) -> Array:
+    def output_shape(self, input_shape: Shape) -> Shape:
+        """Return (N, T, output size) or (N, output size) for an input (N, T, C)."""
+        if self.merge_mode is None:
+            message = (
+                "merge_mode: got None, which gives two outputs; expected one of "
+                "'concat', 'sum', 'mul', 'ave' in a model or wrapper"
+            )
+            raise ValueError(message)
+        return super().output_shape(input_shape)
+
+    def _value(self, y: Array | None, last: list[Array]) -> Any:
         if self.merge_mode == "concat":
             return np.concatenate(self._both(y, last), axis=-1) if y is None else y
         a, b = self._both(y, last)
+        if self.merge_mode is None:
+            return [a, b]
         if self.merge_mode == "mul":
             return a * b
         return a + b if self.merge_mode == "sum" else (a + b) / 2
 
     def _value_gradients(
-        self, dy: Array, y: Array | None, last: list[Array]
+        self, dy: Any, y: Array | None, last: list[Array]
     ) -> tuple[Array | None, States]:
         match self.merge_mode:
+            case None:
+                both = dy
             case "concat":
                 both = dy[..., : self.size], dy[..., self.size :]
             case "sum":
@@ -1887,6 +1876,15 @@ class Bidirectional(RecurrentLayer):
         if self.merge_mode == "concat":
             return dy, none
         return np.concatenate(both, axis=-1), none
+
+    def _checked_gradient(self, name: str, dy: Any, shape: tuple[int, ...]) -> Any:
+        if self.merge_mode is not None:
+            return super()._checked_gradient(name, dy, shape)
+        if not (isinstance(dy, list | tuple) and len(dy) == 2):
+            message = f"{name}: expected the list [forward, backward] of two gradients"
+            raise TypeError(message)
+        check = super()._checked_gradient
+        return [check(f"{name}[{i}]", part, shape) for i, part in enumerate(dy)]
 
     def _both(self, y: Array | None, last: list[Array]) -> tuple[Array, Array]:
         if y is None:

@@ -85,4 +85,11 @@ Index stride(const py::array& a, int dimension) {
     return a.strides(dimension) / static_cast<Index>(sizeof(T));
 }
 
+// f(zero) with a zero of an array's dtype; what is not of float32 counts as of float64, and the
+// check for that says what is wrong with anything else.
+template <class F>
+auto with_dtype_of(const py::object& array, const F& f) {
+    return py::isinstance<py::array_t<float>>(array) ? f(float{}) : f(double{});
+}
+
 }  // namespace grufast

@@ -10,8 +10,10 @@
 #include "../engine/dispatch.hpp"
 #include "../engine/stack.hpp"
 #include "arrays.hpp"
+#include "input_decay.hpp"
 #include "losses.hpp"
 #include "optimizers.hpp"
+#include "selection.hpp"
 #include "stream.hpp"
 
 namespace grufast {
@@ -57,49 +59,15 @@ constexpr const char* kKeeps[] = {"nothing", "states", "gates"};  // as Keep
 
 // What a call runs and what happens to its states; all None: everything, nothing.
 struct Options {
-    py::object lengths = py::none(), mask = py::none(), resets = py::none();
+    Chosen chosen = {};
     bool repeat = false;
+    py::object input_mask = py::none();       // [N][C]
     py::object recurrent_masks = py::none();  // of each direction, [N][H] or None
     // Of each direction, or None: (rates of its states, whether they are random, seed).
     py::object zones = py::none();
     // What resets go back to, as the first states are given; None: those.
     std::optional<std::vector<py::object>> reset_states = std::nullopt;
 };
-
-const bool* flags(const py::object& object, const char* name, Index rows, Index steps,
-                  std::vector<py::array>& keep) {
-    if (object.is_none()) return nullptr;
-    const bool fits = py::isinstance<py::array_t<bool>>(object);
-    if (!fits) throw py::type_error(std::string(name) + ": expected an ndarray of bool");
-    keep.push_back(py::reinterpret_borrow<py::array>(object));
-    const std::vector<Index> got = shape_of(keep.back()), expected = {rows, steps};
-    if (got != expected || !(keep.back().flags() & py::array::c_style)) {
-        throw py::value_error(std::string(name) + ": got shape " + shape_text(got) +
-                              ", expected C-contiguous " + shape_text(expected));
-    }
-    return static_cast<const bool*>(keep.back().data());
-}
-
-Selection selection(const Options& o, Index rows, Index steps, bool plain) {
-    if (plain && o.lengths.is_none() && o.mask.is_none() && o.resets.is_none()) {
-        return Selection(steps);
-    }
-    std::vector<py::array> keep;
-    const bool* mask = flags(o.mask, "mask", rows, steps, keep);
-    const bool* resets = flags(o.resets, "resets", rows, steps, keep);
-    std::vector<Index> lengths;
-    if (!o.lengths.is_none()) {
-        if (mask) throw py::value_error("lengths: expected None beside a mask");
-        lengths = py::cast<std::vector<Index>>(o.lengths);
-        bool fits = static_cast<Index>(lengths.size()) == rows;
-        for (const Index n : lengths) fits = fits && 0 <= n && n <= steps;
-        if (!fits) {
-            throw py::value_error("lengths: expected " + std::to_string(rows) +
-                                  " integers from 0 to " + std::to_string(steps));
-        }
-    }
-    return Selection(rows, steps, mask, lengths.empty() ? nullptr : lengths.data(), resets);
-}
 
 // Layers on top of each other; the arrays of their directions come in one list, first layer
 // first.
@@ -116,10 +84,12 @@ class StackCalls {
         const py::array x = checked<T>(x_object, "x", {-1, -1, input_size()});
         const Index B = x.shape(0), steps = x.shape(1);
         typename Stack<T>::Forward f{};
+        const Chosen& chosen = options.chosen;
         const bool plain = options.recurrent_masks.is_none() && options.zones.is_none();
-        f.selection = selection(options, B, steps, plain);
+        f.selection = plain && chosen.all() ? Selection(steps) : chosen.selection(B, steps);
         f.fill = options.repeat ? Fill::kRepeat : Fill::kZero;
         std::vector<py::array> masks;
+        f.input_mask = optional(options.input_mask, "input_mask", {B, input_size()}, masks);
         std::size_t direction = 0;
         f.batch = B;
         f.steps = steps;
@@ -178,7 +148,8 @@ class StackCalls {
     // -> dx or None, [dh0, ..., dweight_ih, dweight_hh, dbias_ih, dbias_hh, dparameters, ...]
     std::pair<py::object, std::vector<py::array_t<T>>> backward(
         Workspace& workspace, const py::object& x_object, const py::object& dy_object,
-        const std::vector<py::object>& dlast_objects, bool need_dx) const {
+        const std::vector<py::object>& dlast_objects, bool need_dx,
+        const py::object& input_mask) const {
         const Index C = input_size();
         const py::array x = checked<T>(x_object, "x", {-1, -1, C});
         const Index B = x.shape(0), steps = x.shape(1);
@@ -191,7 +162,8 @@ class StackCalls {
             dy = checked<T>(dy_object, "dy", {B, steps, output_size()});
             b.dy = sequence<T>(*dy);
         }
-        std::vector<py::array> dlast;
+        std::vector<py::array> dlast, masks;
+        b.input_mask = optional(input_mask, "input_mask", {B, C}, masks);
         std::vector<py::array_t<T>> grads;
         auto object = dlast_objects.begin();
         each([&](const Recurrent<T>& layer) {
@@ -335,7 +307,7 @@ class PyRecurrentOf final : public PyRecurrent {
     py::tuple backward(Workspace& workspace, py::object x, py::object dy, py::object dh_n,
                        bool need_dx) const override {
         require_packed();
-        auto [dx, g] = calls_.backward(workspace, x, dy, states(dh_n), need_dx);
+        auto [dx, g] = calls_.backward(workspace, x, dy, states(dh_n), need_dx, py::none());
         return joined(dx, g);
     }
 
@@ -379,7 +351,8 @@ class PyStack {
                               Workspace& workspace, const std::string& keep,
                               const Options& options) const = 0;
     virtual py::tuple backward(Workspace& workspace, py::object x, py::object dy,
-                               const std::vector<py::object>& dh_n, bool need_dx) const = 0;
+                               const std::vector<py::object>& dh_n, bool need_dx,
+                               py::object input_mask) const = 0;
 };
 
 template <class T>
@@ -405,9 +378,10 @@ class PyStackOf final : public PyStack {
     }
 
     py::tuple backward(Workspace& workspace, py::object x, py::object dy,
-                       const std::vector<py::object>& dh_n, bool need_dx) const override {
+                       const std::vector<py::object>& dh_n, bool need_dx,
+                       py::object input_mask) const override {
         require(dh_n, "dh_n");
-        auto [dx, g] = calls_.backward(workspace, x, dy, dh_n, need_dx);
+        auto [dx, g] = calls_.backward(workspace, x, dy, dh_n, need_dx, input_mask);
         return py::make_tuple(dx, g);
     }
 
@@ -599,16 +573,9 @@ std::unique_ptr<PyDense> make_dense(Index input_size, Index units, const std::st
     return std::make_unique<PyDenseOf<double>>(input_size, units, activation);
 }
 
-template <class F>
-void with_weight_dtype(const py::object& weight, const F& f) {
-    if (py::isinstance<py::array_t<float>>(weight)) return f(float{});
-    f(double{});  // whose check says what is wrong with anything else
-}
-
 py::tuple activate_forward(const std::string& name, const py::object& x_object) {
     const Activation activation = find_activation(name);
-    py::tuple result;
-    with_weight_dtype(x_object, [&](auto zero) {
+    return with_dtype_of(x_object, [&](auto zero) -> py::tuple {
         using T = decltype(zero);
         const py::array x = contiguous<T>(x_object, "x", {-1});
         py::array_t<T> y = new_array<T>({x.size()});
@@ -617,16 +584,14 @@ py::tuple activate_forward(const std::string& name, const py::object& x_object) 
             py::gil_scoped_release nogil;
             activate(activation, data<T>(x), out, x.size());
         }
-        result = py::make_tuple(y, keeps_input(activation) ? x : py::array(y));
+        return py::make_tuple(y, keeps_input(activation) ? x : py::array(y));
     });
-    return result;
 }
 
 py::object activate_gradient(const std::string& name, const py::object& kept_object,
                              const py::object& dy_object) {
     const Activation activation = find_activation(name);
-    py::object result;
-    with_weight_dtype(kept_object, [&](auto zero) {
+    return with_dtype_of(kept_object, [&](auto zero) -> py::object {
         using T = decltype(zero);
         const py::array kept = contiguous<T>(kept_object, "kept", {-1});
         const py::array dy = contiguous<T>(dy_object, "dy", {kept.size()});
@@ -636,9 +601,8 @@ py::object activate_gradient(const std::string& name, const py::object& kept_obj
             py::gil_scoped_release nogil;
             activate_backward(activation, data<T>(kept), data<T>(dy), out, kept.size());
         }
-        result = std::move(dx);
+        return std::move(dx);
     });
-    return result;
 }
 
 void set_threads(const py::object& n) {
@@ -694,6 +658,15 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
     m.def("activate_backward", &activate_gradient, py::arg("activation"), py::arg("kept"),
           py::arg("dy"));
 
+    m.def("input_decay", &input_decay, py::arg("x"), py::arg("weight"), py::arg("bias"),
+          py::arg("mean"), py::arg("backwards"), py::arg("keep"),
+          py::arg("lengths") = py::none(), py::arg("mask") = py::none(),
+          py::arg("resets") = py::none());
+    m.def("input_decay_backward", &input_decay_backward, py::arg("x"), py::arg("weight"),
+          py::arg("bias"), py::arg("mean"), py::arg("backwards"), py::arg("kept"),
+          py::arg("dx"), py::arg("lengths") = py::none(), py::arg("mask") = py::none(),
+          py::arg("resets") = py::none());
+
     py::class_<Workspace>(m, "Workspace")
         .def(py::init<>())
         .def_property_readonly("nbytes", &Workspace::size);
@@ -720,19 +693,23 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
             [](const PyStack& stack, py::object x, const std::vector<py::object>& h0,
                bool sequences, Workspace& workspace, const std::string& keep,
                py::object lengths, py::object mask, py::object resets, bool repeat,
-               py::object recurrent_masks, py::object zones,
+               py::object input_mask, py::object recurrent_masks, py::object zones,
                std::optional<std::vector<py::object>> reset_states) {
                 return stack.forward(std::move(x), h0, sequences, workspace, keep,
-                                     {lengths, mask, resets, repeat, recurrent_masks, zones,
+                                     {{lengths, mask, resets},
+                                      repeat,
+                                      input_mask,
+                                      recurrent_masks,
+                                      zones,
                                       std::move(reset_states)});
             },
             py::arg("x"), py::arg("h0"), py::arg("sequences"), py::arg("workspace"),
             py::arg("keep"), py::arg("lengths") = py::none(), py::arg("mask") = py::none(),
             py::arg("resets") = py::none(), py::arg("repeat") = false,
-            py::arg("recurrent_masks") = py::none(), py::arg("zones") = py::none(),
-            py::arg("reset_states") = py::none())
+            py::arg("input_mask") = py::none(), py::arg("recurrent_masks") = py::none(),
+            py::arg("zones") = py::none(), py::arg("reset_states") = py::none())
         .def("backward", &PyStack::backward, py::arg("workspace"), py::arg("x"), py::arg("dy"),
-             py::arg("dh_n"), py::arg("need_dx"));
+             py::arg("dh_n"), py::arg("need_dx"), py::arg("input_mask") = py::none());
     py::class_<PyDense>(m, "Dense")
         .def(py::init(&make_dense), py::arg("input_size"), py::arg("units"), py::arg("dtype"),
              py::arg("activation"))

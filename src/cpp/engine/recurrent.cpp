@@ -263,16 +263,23 @@ void Recurrent<T>::project(const T* a, Index a_row, Index count, Range panels, T
     table_.gemm_panels(g);
 }
 
-// Rows of x that a step takes, in the selection's order.
+// Rows of x as a step takes them, in the selection's order.
 template <class T>
 void Recurrent<T>::gather(const Call& call, const Sequence<const T>& x, const Part& part,
                           Index t, T* to) const {
-    const Selection& s = *call.selection;
-    const Index end = std::min(part.rows.end, s.active(t));
+    const Selection* s = call.some() ? call.selection : nullptr;
+    const Index end = s ? std::min(part.rows.end, s->active(t)) : part.rows.end;
     for (Index b = part.rows.begin; b < end; b += part.stride) {
-        const T* from = x.data + s.row(b) * x.row + s.time(b, t, call.backwards) * x.step;
-        std::copy(from, from + input_, to + b * input_);
+        const Index row = call.caller_row(b), time = s ? s->time(b, t, call.backwards) : t;
+        std::copy_n(x.data + row * x.row + time * x.step, input_, to + b * input_);
+        drop(call.input_mask, row, to + b * input_);
     }
+}
+
+// Multiplies x, of the caller's row, by that row of a mask.
+template <class T>
+void Recurrent<T>::drop(const T* mask, Index row, T* x) const {
+    for (Index c = 0; mask && c < input_; ++c) x[c] *= mask[row * input_ + c];
 }
 
 template <class T>
@@ -319,21 +326,25 @@ void Recurrent<T>::run_forward(StepForward<T>& step, const Part& part, Team* mee
                                bool again) const {
     const Selection* s = pass.selection;
     const Sequence<T>& y = pass.y;
-    if (pass.some()) {
+    Sequence<const T> x = pass.x;
+    x.data += t * x.step;
+    if (pass.copies()) {
         // Threads that share the rows gather them each for itself.
         T* own = pass.gathered;
         if (meeting) own += meeting->index * pass.gathered_size;
-        for (Index i = 0; i < steps; ++i, own += pass.batch * input_) {
-            gather(pass, pass.x, part, t + i, own);
-            project(own + part.rows.begin * input_, part.stride * input_,
+        x = {own, input_, pass.batch * input_};
+        for (Index i = 0; i < steps; ++i) gather(pass, pass.x, part, t + i, own + i * x.step);
+    }
+    if (pass.some()) {
+        for (Index i = 0; i < steps; ++i) {
+            project(x.data + i * x.step + part.rows.begin * input_, part.stride * input_,
                     part.count(s->active(t + i)), part.panels,
                     g.data + i * g.step + part.rows.begin * g.row, part.stride * g.row,
                     g.panel);
         }
     } else {
-        const Sequence<const T>& x = pass.x;
         for_runs({0, steps}, part.rows, [&](Index i, Index b, Index count, bool along_time) {
-            project(x.data + b * x.row + (t + i) * x.step, along_time ? x.step : x.row, count,
+            project(x.data + b * x.row + i * x.step, along_time ? x.step : x.row, count,
                     part.panels, g.data + i * g.step + b * g.row, along_time ? g.step : g.row,
                     g.panel);
         });
@@ -429,7 +440,7 @@ typename Recurrent<T>::ForwardPass Recurrent<T>::prepare(const Forward& f, int t
     p.layout = layout(p.plan, f, f.keep);
     p.gates = reserve<T>(memory.gates, elements(p.layout.chunk_count, p.layout.chunk_size));
     p.sequences = reserve<T>(memory.sequences, p.layout.size);
-    if (f.some()) {
+    if (f.copies()) {
         p.gathered_size = elements(p.plan.projected_steps, f.batch, input_);
         p.gathered = reserve<T>(memory.gathered,
                                 elements(p.plan.by_units ? threads : 1, p.gathered_size));
@@ -576,7 +587,7 @@ typename Recurrent<T>::BackwardPass Recurrent<T>::prepare(const Backward& b, int
     std::fill_n(p.row_parameters, own, T(0));
     // Otherwise the first chunk's products start the sums.
     if (p.layout.chunk_count == 0 || b.some()) std::fill(p.ih_sum, next, T(0));
-    if (b.some()) {
+    if (b.copies()) {
         const Index chunk = elements(p.layout.chunk_steps, b.batch, input_);
         p.gathered_size = elements(p.plan.projected_steps, b.batch, input_);
         const Index again = b.keep == Keep::kStates
@@ -822,24 +833,26 @@ void Recurrent<T>::BackwardRun::multiply_next(Index first, Index rows, T* out) {
 
 template <class T>
 void Recurrent<T>::BackwardRun::add_weight_gradients(Range steps, const Gates& g) {
-    const Sequence<const T>& x = pass_.x;
     const Index B = pass_.batch, length = steps.end - steps.begin, C = layer_.input_;
     const Index in_chunk = pass_.keep == Keep::kStates ? 0 : steps.begin;
     const bool accumulate = steps.end < pass_.steps || pass_.some();
-    if (pass_.some()) {
+    Sequence<const T> x = pass_.x;
+    x.data += steps.begin * x.step;
+    if (pass_.copies()) {
         const Index chunk = steps.begin / pass_.layout.chunk_steps;
-        const T* gathered = pass_.gathered + chunk % 2 * pass_.layout.chunk_steps * B * C;
+        x = {pass_.gathered + chunk % 2 * pass_.layout.chunk_steps * B * C, C, B * C};
+    }
+    if (pass_.some()) {
         const Index* active = pass_.selection->active() + steps.begin;
-        add_products(g, steps.begin, in_chunk, {length, 0, active}, {gathered, B * C, C},
+        add_products(g, steps.begin, in_chunk, {length, 0, active}, {x.data, x.step, x.row},
                      accumulate);
         return;
     }
-    const T* first = x.data + steps.begin * x.step;
     if (B == 1) {
-        add_products(g, steps.begin, in_chunk, {1, length, nullptr}, {first, 0, x.step},
+        add_products(g, steps.begin, in_chunk, {1, length, nullptr}, {x.data, 0, x.step},
                      accumulate);
     } else {
-        add_products(g, steps.begin, in_chunk, {length, B, nullptr}, {first, x.step, x.row},
+        add_products(g, steps.begin, in_chunk, {length, B, nullptr}, {x.data, x.step, x.row},
                      accumulate);
     }
 }
@@ -940,6 +953,7 @@ void Recurrent<T>::BackwardRun::set_input_gradient(Range steps, const Gates& g) 
             p.columns = layer_.input_;
             layer_.table_.gemm_strips(p);
             for (Index b = 0; b < rows; ++b, out += layer_.input_) {
+                layer_.drop(pass_.dx_mask, s.row(b), out);
                 std::copy_n(
                     out, layer_.input_,
                     dx.data + s.row(b) * dx.row + s.time(b, t, pass_.backwards) * dx.step);
@@ -961,6 +975,9 @@ void Recurrent<T>::BackwardRun::set_input_gradient(Range steps, const Gates& g) 
         p.rows = count;
         p.columns = layer_.input_;
         layer_.table_.gemm_strips(p);
+        for (Index i = 0; pass_.dx_mask && i < count; ++i) {
+            layer_.drop(pass_.dx_mask, along_time ? b : b + i, p.out + i * p.out_row);
+        }
     });
 }
 
@@ -989,7 +1006,7 @@ void Recurrent<T>::BackwardRun::compute_again(Index chunk, Range steps, const Ga
     }
 }
 
-// A chunk of x in the selection's order.
+// A chunk of x as products take it.
 template <class T>
 void Recurrent<T>::BackwardRun::gather(Range steps) {
     const Index chunk = steps.begin / pass_.layout.chunk_steps;
@@ -1017,7 +1034,7 @@ void Recurrent<T>::BackwardRun::advance(Index steps) {
             team_.barrier();  // nobody reads the last chunk's other sequences any more
             compute_again(chunk, {begin, left_}, g);
         }
-        if (pass_.some() && left_ == begin + length) gather({begin, left_});
+        if (pass_.copies() && left_ == begin + length) gather({begin, left_});
         const Range now = {std::max(begin, target), left_};
         Gates first = g;
         first.data += (now.begin - begin) * g.step;

@@ -73,10 +73,13 @@ class Recurrent {
         // way into products, and zoneout, of no rate where there is none.
         bool masked;
         Zone<T> zone;
-        bool resets_apart;  // whether resets go back to other states than the first ones
+        bool resets_apart;    // whether resets go back to other states than the first ones
+        const T* input_mask;  // [B][C] contiguous, times x in all steps; null: none
 
         // Whether steps are left out, or rows in another order.
         bool some() const { return selection && !selection->whole(); }
+        // Whether products take copies of x, a chunk at a time.
+        bool copies() const { return some() || input_mask; }
         Index caller_row(Index b) const { return some() ? selection->row(b) : b; }
         // Whether row b begins with what resets go back to.
         bool begins_apart(Index b) const {
@@ -98,7 +101,8 @@ class Recurrent {
         Sequence<const T> dy;    // data null: zero
         States<const T*> dlast;  // null: zero
         Sequence<T> dx;          // data null: not wanted
-        States<T*> dfirst;       // where resets are apart, for what they go back to
+        const T* dx_mask;   // [B][C], times dx: the input mask or, for a sum yet to come, null
+        States<T*> dfirst;  // where resets are apart, for what they go back to
         Weights<T*> gradients;
         Keep keep;  // as in forward
     };
@@ -264,6 +268,7 @@ class Recurrent {
                  Index out_panel) const;
     void gather(const Call& call, const Sequence<const T>& x, const Part& part, Index t,
                 T* to) const;
+    void drop(const T* mask, Index row, T* x) const;
     void write_output(const StepForward<T>& step, const Part& part, const ForwardPass& pass,
                       Index t) const;
     void reset_states(const StepForward<T>& step, const Part& part, const ForwardPass& pass,

@@ -169,6 +169,7 @@ void Stack<T>::forward(Forward f, Keep keep, Workspace& w) const {
             const std::size_t n = passes.size();
             typename Recurrent<T>::Forward pass{};
             static_cast<typename Recurrent<T>::Call&>(pass) = call(w, f.batch, i, d, n);
+            pass.input_mask = i == 0 ? f.input_mask : nullptr;
             pass.recurrent_mask = f.recurrent_mask[n];
             const bool turned = pass.backwards && w.selection.whole();
             pass.x = direction(x, turned, 0, f.steps);
@@ -262,6 +263,8 @@ void Stack<T>::backward(const Backward& b, Workspace& w) const {
             pass.dy = direction(dy, turned, first, b.steps);
             pass.dlast = b.dlast[n + d];
             pass.dx = direction(dx, turned, 0, b.steps);
+            pass.input_mask = i == 0 ? b.input_mask : nullptr;
+            pass.dx_mask = level.size() == 1 ? pass.input_mask : nullptr;
             pass.dfirst = g.first;
             pass.gradients = g.weights;
             pass.keep = w.keep;
@@ -299,6 +302,9 @@ void Stack<T>::backward(const Backward& b, Workspace& w) const {
                     T* sum = to.data + row * to.row + t * to.step;
                     const T* more = from.data + row * from.row + t * from.step;
                     for (Index c = 0; c < input(i); ++c) sum[c] += more[c];
+                    if (i > 0 || !b.input_mask) continue;
+                    const T* mask = b.input_mask + row * input(0);
+                    for (Index c = 0; c < input(0); ++c) sum[c] *= mask[c];
                 }
             }
             team.barrier();

@@ -63,6 +63,7 @@ class Stack {
     struct Forward {
         Index batch, steps;
         Sequence<const T> x;                // [B][T][C]
+        const T* input_mask = nullptr;      // [B][C], times x in all steps; null: none
         std::vector<FirstStates<T>> first;  // of each direction, as in Recurrent
         std::vector<FirstStates<T>> reset;  // what resets go back to; empty: the first ones
         Sequence<T> y;  // of the last level, [B][T][D * H]; data null: not wanted
@@ -83,6 +84,7 @@ class Stack {
     struct Backward {
         Index batch, steps;
         Sequence<const T> x;                // as in forward
+        const T* input_mask = nullptr;      // as in forward
         Sequence<const T> dy;               // data null: zero
         std::vector<FirstStates<T>> dlast;  // of each direction; null: zero
         Sequence<T> dx;                     // data null: not wanted

@@ -3,6 +3,7 @@
 
 #include "gru.hpp"
 #include "gru_decay.hpp"
+#include "input_decay.hpp"
 #include "losses.hpp"
 #include "lstm.hpp"
 #include "mgu.hpp"
@@ -37,7 +38,8 @@ constexpr KernelTable<T> table() {
          cell_kernels<LstmOf<Chosen, false, true>, T>(),
          cell_kernels<LstmOf<Chosen, true, true>, T>(), cell_kernels<SimpleRnn, T>(),
          cell_kernels<Mgu, T>(), cell_kernels<Jordan, T>(), cell_kernels<GruDecay, T>(),
-         cell_kernels<GruNormalized, T>(), cell_kernels<LstmNormalized, T>()},  // as CellId
+         cell_kernels<GruNormalized, T>(), cell_kernels<LstmNormalized, T>(),
+         cell_kernels<LstmPeepholeNormalized, T>()},  // as CellId
         activate<T>,
         activate_backward<T>,
         sgd<T>,
@@ -45,7 +47,9 @@ constexpr KernelTable<T> table() {
         rmsprop<T>,
         adagrad<T>,
         sum_squares<T>,
-        cross_entropy<T>};
+        cross_entropy<T>,
+        input_decay<T>,
+        input_decay_backward<T>};
 }
 
 }  // namespace

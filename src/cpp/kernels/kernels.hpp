@@ -253,6 +253,7 @@ enum CellId : int {
     kGruDecay,
     kGruNormalized,
     kLstmNormalized,
+    kLstmPeepholeNormalized,
     kCellCount
 };
 
@@ -300,6 +301,21 @@ struct CrossEntropy {
     T* gradient;  // [rows][classes], contiguous; null: not wanted
 };
 
+// A step of one row of `size` variables of which some are missing; see input_decay.hpp.
+template <class T>
+struct InputDecay {
+    const T* x;  // [3][size]: values, whether each was observed, times since the one before
+    const T *weight, *bias, *mean;  // [size]
+    Index size;
+};
+template <class T>
+struct InputDecayGradients {
+    const T* last;       // [size], the last observations before the step
+    T* dx;               // [3][size], of the filled values, becomes that of x
+    T* dlast;            // [size], of the last observations behind the step, then before it
+    T *dweight, *dbias;  // [size], added to
+};
+
 template <class T>
 struct RmsProp {  // keeps the mean square, the sum of steps, the mean
     T learning_rate, rho, rest, momentum, epsilon;
@@ -328,6 +344,9 @@ struct KernelTable {
     void (*adagrad)(const Adagrad<T>&, const Update<T>&) noexcept;
     double (*sum_squares)(const T* x, Index n) noexcept;
     void (*cross_entropy)(const CrossEntropy<T>&) noexcept;
+    // last: [size], the last observations before the step, then behind it; filled: [size]
+    void (*input_decay)(const InputDecay<T>&, T* last, T* filled) noexcept;
+    void (*input_decay_backward)(const InputDecay<T>&, const InputDecayGradients<T>&) noexcept;
 };
 
 struct Kernels {

@@ -10,12 +10,13 @@ namespace grufast {
 namespace {
 
 // The base cell's slots for x, then those of its product with h. Unit parameters are gains of
-// x's and of h's row blocks, then biases of both.
+// x's and of h's row blocks, then biases of both, then the base cell's own.
 template <class Base>
 struct Normalized {
     static constexpr Stage window = Base::info.stage[0];
     static constexpr int inputs = Base::info.input_slots, products = window.slots;
     static constexpr int blocks = Base::info.ih_blocks;
+    static constexpr int normal = 4 * blocks, all = normal + Base::info.parameters;
     static_assert(Base::info.stages == 1 && blocks == Base::info.hh_blocks);
 
     static constexpr CellInfo make_info(const char* name) {
@@ -28,7 +29,8 @@ struct Normalized {
                 s < inputs ? -1 : Base::info.hh_block[window.first_slot + s - inputs];
         }
         cell.stage[0] = {inputs, products, 0, 0};
-        cell.parameters = 4 * blocks;
+        cell.parameters = all;
+        cell.diagonals = 0;  // their gradients are added up here
         cell.separate = true;
         cell.whole_rows = true;
         return cell;
@@ -100,12 +102,13 @@ struct Normalized {
         T* slots = u.slots.at[0];
         const Moments<T> of_x = moments<T>(slots, panel, inputs, hidden);
         const Moments<T> of_h = moments<T>(slots + inputs * lanes, panel, products, hidden);
-        for (Index i = 0; i < hidden; i += lanes, slots += panel) {
+        auto own = u.parameters;
+        for (Index i = 0; i < hidden; i += lanes, slots += panel, own += all * lanes) {
             Unit<T> unit;
-            normalize<T>(unit, slots, u.parameters.at[0], of_x, of_h);
+            normalize<T>(unit, slots, own.at[0], of_x, of_h);
             u.slots = {{unit.slots}};
+            u.parameters = own + normal * lanes;
             Base::template forward<0>(unit.sum, u, false);
-            u.parameters += 4 * blocks * lanes;
             for (int s = 0; s < Base::info.sequences; ++s) {
                 u.before[s] += lanes;
                 u.after[s] += lanes;
@@ -117,7 +120,7 @@ struct Normalized {
     template <class T>
     static void backward_row(Index panel, Index hidden, BackwardUnits<One<T>> u,
                              T* dparameters) {
-        constexpr Index lanes = kLanes<T>, own = (4 * blocks + inputs + products) * lanes;
+        constexpr Index lanes = kLanes<T>, own = (all + inputs + products) * lanes;
         T* slots = u.slots.at[0];
         const Moments<T> of_x = moments<T>(slots, panel, inputs, hidden);
         const Moments<T> of_h = moments<T>(slots + inputs * lanes, panel, products, hidden);
@@ -127,18 +130,21 @@ struct Normalized {
         };
         Sums of_inputs, of_products;
         T* d = dparameters;
-        for (Index i = 0; i < hidden; i += lanes, d += own) {
+        auto parameters = u.parameters;
+        for (Index i = 0; i < hidden; i += lanes, d += own, parameters += all * lanes) {
             Unit<T> unit;
             const T* raw = slots + i / lanes * panel;
-            normalize<T>(unit, raw, u.parameters.at[0], of_x, of_h);
+            normalize<T>(unit, raw, parameters.at[0], of_x, of_h);
+            u.parameters = parameters + normal * lanes;
             // Forward again for what it saves, then backward, on slots of their own.
-            T unused[kMaxSequences * lanes];
+            T after[kMaxSequences * lanes];
             ForwardUnits<One<T>> again{};
             again.slots = {{unit.slots}};
+            again.parameters = u.parameters;
             again.activation = u.activation;
             for (int s = 0; s < Base::info.sequences; ++s) {
                 again.before[s] = u.before[s];
-                again.after[s] = {{unused + s * lanes}};
+                again.after[s] = {{after + s * lanes}};
             }
             Base::template forward<0>(unit.sum, again, true);
             u.slots = {{unit.slots}};
@@ -153,8 +159,8 @@ struct Normalized {
                 const Vec<T> g = load_part<T>(unit.slots + base_slot * lanes, hidden - i);
                 add(gain, g * v);
                 add(2 * blocks + gain, g);
-                const Vec<T> scaled = g * load<T>(u.parameters.at[0] + gain * lanes);
-                store<T>(d + (4 * blocks + slot) * lanes, scaled);
+                const Vec<T> scaled = g * load<T>(parameters.at[0] + gain * lanes);
+                store<T>(d + (all + slot) * lanes, scaled);
                 sums.all += scaled;
                 sums.along = fma(scaled, v, sums.along);
             };
@@ -166,11 +172,15 @@ struct Normalized {
                 take(slot, blocks + Base::info.hh_block[slot], unit.h[j], inputs + j,
                      of_products);
             }
-            u.parameters += 4 * blocks * lanes;
-            for (int s = 0; s < Base::info.sequences; ++s) {
-                u.before[s] += lanes;
-                u.carry[s] += lanes;
+            for (int j = 0; j < Base::info.diagonals; ++j) {
+                const Diagonal w = Base::info.diagonal[j];
+                const T* times =
+                    w.offset ? after + w.sequence * lanes : u.before[w.sequence].at[0];
+                add(normal + j,
+                    load_part<T>(unit.slots + w.slot * lanes, hidden - i) * load<T>(times));
             }
+            for (int s = 0; s < Base::info.sequences; ++s) u.before[s] += lanes;
+            for (int s = 0; s < Base::info.states; ++s) u.carry[s] += lanes;
         }
         // d v = scale (g - mean(g) - v^ mean(g v^)), g being the gradient of v^.
         const auto mean = [&](Vec<T> v, int slots) {
@@ -181,7 +191,7 @@ struct Normalized {
         const Vec<T> mean_h = mean(of_products.all, products);
         const Vec<T> along_x = mean(of_inputs.along, inputs);
         const Vec<T> along_h = mean(of_products.along, products);
-        const T* scratch = dparameters + 4 * blocks * lanes;
+        const T* scratch = dparameters + all * lanes;
         for (Index i = 0; i < hidden; i += lanes, slots += panel, scratch += own) {
             for (int s = 0; s < inputs + products; ++s) {
                 const bool of_input = s < inputs;
@@ -205,6 +215,10 @@ struct GruNormalized : Normalized<GruOf<Usual, false>> {
 };
 struct LstmNormalized : Normalized<LstmOf<Usual, false, false>> {
     static constexpr CellInfo info = make_info("lstm_normalized");
+    static constexpr int back[] = {0};
+};
+struct LstmPeepholeNormalized : Normalized<LstmOf<Usual, true, false>> {
+    static constexpr CellInfo info = make_info("lstm_peephole_normalized");
     static constexpr int back[] = {0};
 };
 
