@@ -176,14 +176,14 @@ def roofline_figure(
 def _apart(
     points: list[tuple[float, float, Shape]], gap: float
 ) -> list[tuple[float, float, str]]:
-    """Return labels beside points, those of one column a factor `gap` apart."""
+    """Return labels beside points or below, those of a column a factor `gap` apart."""
     labels: list[tuple[float, float, str]] = []
-    for x, y, shape in sorted(points, key=lambda point: point[1]):
+    for x, y, shape in sorted(points, key=lambda point: -point[1]):
         text = f"{shape.batch}{TIMES}{shape.hidden}"
         text += f", {shape.layers} layers" * (shape.layers > 1)
         text += ", both ways" * (shape.directions > 1)
-        near = [b for a, b, _ in labels if 0.4 < a / x < 2.5]
-        labels.append((x, max([y, *(b * gap for b in near)]), text))
+        near = [b for a, b, _ in labels if 0.25 < a / x < 4]
+        labels.append((x, min([y, *(b / gap for b in near)]), text))
     return labels
 
 
