@@ -451,6 +451,8 @@ def test_weights_of_classes_that_cannot_be_are_refused(
     y: Array = np.array([0, 1, 1, 0])
     if loss == "categorical_crossentropy":
         y = np.eye(3, dtype=np.float32)[y]
+    elif not classes:
+        y = y.astype(np.float32)
     model = gf.Sequential(
         [layers.GRU(units, "sigmoid"), layers.Dense(units, "sigmoid")]
     )
