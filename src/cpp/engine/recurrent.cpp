@@ -129,11 +129,9 @@ int Recurrent<T>::unit_parts(Index batch, int threads) const {
 template <class T>
 typename Recurrent<T>::Plan Recurrent<T>::plan(const Call& call, int threads) const {
     const Index batch = call.batch, steps = call.steps;
-    const bool resets = call.selection && call.selection->has_resets();
     Plan plan;
     const Index weights = elements(padded_, hidden_, info().hh_blocks, sizeof(T));
-    plan.by_units =
-        !info().whole_rows && !resets && (is_small(batch) || weights >= kSharedWeights);
+    plan.by_units = !info().whole_rows && (is_small(batch) || weights >= kSharedWeights);
     plan.parts = plan.by_units
                      ? unit_parts(batch, threads)
                      : static_cast<int>(std::clamp<Index>(batch / kRowsPerPart, 1, threads));
@@ -200,6 +198,11 @@ typename Recurrent<T>::Layout Recurrent<T>::layout(const Plan& plan, const Call&
         l.size += elements(l.sequence[0].kept + 1, l.state);
     }
     return l;
+}
+
+template <class T>
+Range Recurrent<T>::units(const Part& part) const {
+    return {part.panels.begin * table_.lanes, part.panels.end * table_.lanes};
 }
 
 template <class T>
@@ -407,25 +410,28 @@ void Recurrent<T>::reset_states(const StepForward<T>& step, const Part& part,
                                 const ForwardPass& pass, Index t) const {
     const Selection& s = *pass.selection;
     if (t >= pass.steps) return;
+    const Range units = this->units(part);
     for (Index i = 0, b = part.rows.begin; b < std::min(part.rows.end, s.active(t));
          ++i, b += part.stride) {
         if (!s.resets(b, t, pass.backwards)) continue;
         for (int state = 0; state < info().states; ++state) {
             const T* first = pass.sequences + pass.layout.first + state * pass.layout.state;
-            std::copy_n(first + b * padded_, padded_,
-                        step.sequence[state] + i * step.sequence_row +
-                            ((step.first + 1) & step.mask[state]) * step.sequence_step);
+            T* to = step.sequence[state] + i * step.sequence_row +
+                    ((step.first + 1) & step.mask[state]) * step.sequence_step;
+            std::copy(first + b * padded_ + units.begin, first + b * padded_ + units.end,
+                      to + units.begin);
         }
-        mask_row(step, i, step.first + 1);
+        mask_row(step, i, step.first + 1, units);
     }
 }
 
 template <class T>
-void Recurrent<T>::mask_row(const StepForward<T>& step, Index row, Index time) const {
+void Recurrent<T>::mask_row(const StepForward<T>& step, Index row, Index time,
+                            Range units) const {
     if (!step.masked) return;
     const Index at = row * step.sequence_row + (time & step.mask[0]) * step.sequence_step;
     const T* mask = step.row_mask + row * step.sequence_row;
-    for (Index u = 0; u < padded_; ++u) {
+    for (Index u = units.begin; u < units.end; ++u) {
         step.masked[at + u] = step.sequence[0][at + u] * mask[u];
     }
 }
@@ -480,7 +486,7 @@ Recurrent<T>::ForwardRun::ForwardRun(const ForwardPass& pass, Team& team)
                             step_.sequence[s] + i * step_.sequence_row, layer_.hidden_,
                             layer_.padded_);
             }
-            layer_.mask_row(step_, i, 0);
+            layer_.mask_row(step_, i, 0, {0, layer_.padded_});
         }
     }
     if (meet_) team.barrier();
@@ -765,68 +771,86 @@ void Recurrent<T>::BackwardRun::take_output_gradient(Index t, Index rows) {
     }
 }
 
-// Where the state was the first one again before step t, gradients go there and no further. The
-// rows' gate gradients are put aside, so that the step before multiplies zeros.
+// f(i, b) for this member's rows whose state is the first one again before step t.
+template <class T>
+template <class F>
+void Recurrent<T>::BackwardRun::for_resets(Index t, const F& f) const {
+    const Selection& s = *pass_.selection;
+    const Index count = part_.count(s.active(t));
+    for (Index i = 0, b = part_.rows.begin; i < count; ++i, b += part_.stride) {
+        if (s.resets(b, t, pass_.backwards)) f(i, b);
+    }
+}
+
+// Before such a step gradients go to the first state and no further. The rows' gate gradients
+// are put aside, so that the step before multiplies zeros.
 template <class T>
 void Recurrent<T>::BackwardRun::divert(Index t) {
     const Selection& s = *pass_.selection;
     if (!s.has_resets()) return;
     const CellInfo& cell = layer_.info();
-    const Index padded = layer_.padded_, lanes = layer_.table_.lanes;
-    const Index row = cell.slots * lanes, count = part_.count(s.active(t));
-    for (Index i = 0, b = part_.rows.begin; i < count; ++i, b += part_.stride) {
-        if (!s.resets(b, t, pass_.backwards)) continue;
+    const Range units = layer_.units(part_);
+    for_resets(t, [&](Index i, Index b) {
+        T* const first = pass_.reset_carry + b * layer_.padded_;
         for (int state = 0; state < cell.states; ++state) {
             T* carry = step_.carry[state] + i * step_.carry_row;
-            T* first = pass_.reset_carry + state * pass_.layout.state + b * padded;
-            for (Index u = 0; u < padded; ++u) first[u] += carry[u];
-            std::fill_n(carry, padded, T(0));
+            T* sum = first + state * pass_.layout.state;
+            for (Index u = units.begin; u < units.end; ++u) {
+                sum[u] += std::exchange(carry[u], T(0));
+            }
         }
-        T* next = next_ + i * step_.next_row;
-        multiply_next(i, 1, pass_.reset_carry + b * padded);
-        for (Index p = 0; p < layer_.panels_; ++p) {
-            T* slots = next + p * step_.next_panel;
+        multiply_next(i, 1, units, first);
+    });
+    if (meet_) {
+        bool any = false;
+        for (Index b = 0; b < s.active(t); ++b) any = any || s.resets(b, t, pass_.backwards);
+        if (!any) return;
+        team_.barrier();  // all have multiplied what is put aside
+    }
+    const Index row = cell.slots * layer_.table_.lanes;
+    for_resets(t, [&](Index i, Index b) {
+        for (Index p = part_.panels.begin; p < part_.panels.end; ++p) {
+            T* slots = next_ + i * step_.next_row + p * step_.next_panel;
             std::copy_n(slots, row, pass_.reset_slots + (b * layer_.panels_ + p) * row);
             std::fill_n(slots, row, T(0));
         }
-    }
+    });
+    if (meet_) team_.barrier();
 }
 template <class T>
 void Recurrent<T>::BackwardRun::restore(Index t) {
     if (!pass_.selection || !pass_.selection->has_resets()) return;
-    const Selection& s = *pass_.selection;
     const Index row = layer_.info().slots * layer_.table_.lanes;
-    const Index count = part_.count(s.active(t));
-    for (Index i = 0, b = part_.rows.begin; i < count; ++i, b += part_.stride) {
-        if (!s.resets(b, t, pass_.backwards)) continue;
-        for (Index p = 0; p < layer_.panels_; ++p) {
+    for_resets(t, [&](Index i, Index b) {
+        for (Index p = part_.panels.begin; p < part_.panels.end; ++p) {
             std::copy_n(pass_.reset_slots + (b * layer_.panels_ + p) * row, row,
                         next_ + i * step_.next_row + p * step_.next_panel);
         }
-    }
+    });
 }
 
-// Adds to `out` what the first stage's product with the next step's gradients gives for some
-// rows: the gradient of the state before that step.
+// Adds to some units of `out` what the first stage's product with the next step's gradients
+// gives for some rows: the gradient of the state before that step.
 template <class T>
-void Recurrent<T>::BackwardRun::multiply_next(Index first, Index rows, T* out) {
+void Recurrent<T>::BackwardRun::multiply_next(Index first, Index rows, Range units, T* out) {
     const CellInfo& cell = layer_.info();
-    if (!next_ || !layer_.kernels_.multiplies_next || rows == 0) return;
+    if (!next_ || !layer_.kernels_.multiplies_next || rows == 0 || units.empty()) return;
+    const int slots = cell.stage[0].slots;
     StripGemm<T> g{};
     g.a = layer_.gate_rows(next_ + first * step_.next_row, step_.next_row, step_.next_panel,
-                           cell.stage[0].first_slot, cell.stage[0].slots);
-    g.weight = step_.weight[0];
-    g.out = step_.row_mask ? step_.carry[cell.states] + first * step_.carry_row : out;
+                           cell.stage[0].first_slot, slots);
+    g.weight = step_.weight[0] + units.begin * layer_.hidden_ * slots;
+    T* product = step_.row_mask ? step_.carry[cell.states] + first * step_.carry_row : out;
+    g.out = product + units.begin;
     g.out_row = step_.carry_row;
     g.rows = rows;
-    g.columns = layer_.padded_;
+    g.columns = units.end - units.begin;
     g.accumulate = !step_.row_mask;
     layer_.table_.gemm_strips(g);
     for (Index i = 0; step_.row_mask && i < rows; ++i) {
         const T* mask = step_.row_mask + (first + i) * step_.carry_row;
-        const T* product = g.out + i * g.out_row;
-        for (Index u = 0; u < layer_.padded_; ++u) {
-            out[i * step_.carry_row + u] += product[u] * mask[u];
+        for (Index u = units.begin; u < units.end; ++u) {
+            out[i * step_.carry_row + u] += product[i * step_.carry_row + u] * mask[u];
         }
     }
 }
@@ -1024,6 +1048,7 @@ void Recurrent<T>::BackwardRun::gather(Range steps) {
 template <class T>
 void Recurrent<T>::BackwardRun::advance(Index steps) {
     const Layout& l = pass_.layout;
+    const bool resets = pass_.selection && pass_.selection->has_resets();
     for (const Index target = std::max<Index>(left_ - steps, 0); left_ > target;) {
         const Index chunk = (left_ - 1) / l.chunk_steps, begin = chunk * l.chunk_steps;
         const Index length = std::min(l.chunk_steps, pass_.steps - begin);
@@ -1039,11 +1064,12 @@ void Recurrent<T>::BackwardRun::advance(Index steps) {
         Gates first = g;
         first.data += (now.begin - begin) * g.step;
         run_steps(now, first);
-        if (!meet_) team_.barrier();  // every row's gate gradients are there
+        // Every row's gate gradients are there, and what divert() put aside is back.
+        if (!meet_ || resets) team_.barrier();
         if (now.begin == begin) add_weight_gradients({begin, begin + length}, g);
         if (pass_.dx.data) set_input_gradient(now, first);
         // divert() is about to put gradients of this chunk aside, which others still read.
-        if (pass_.selection && pass_.selection->has_resets()) team_.barrier();
+        if (resets) team_.barrier();
         left_ = now.begin;
     }
 }
@@ -1056,7 +1082,7 @@ void Recurrent<T>::BackwardRun::finish() {
     if (step_.rows > 0 && (!meet_ || team_.index == 0)) {
         const Index first =
             pass_.some() && pass_.steps > 0 ? pass_.selection->active(0) : pass_.batch;
-        multiply_next(0, part_.count(first), step_.carry[0]);
+        multiply_next(0, part_.count(first), {0, layer_.padded_}, step_.carry[0]);
         for (int s = 0; s < cell.states; ++s) {
             const T* carry = pass_.carry + s * pass_.layout.state;
             const bool resets = pass_.selection && pass_.selection->has_resets();

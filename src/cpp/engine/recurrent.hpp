@@ -198,9 +198,11 @@ class Recurrent {
         void run(Index t, Index count, const Gates& g, Index begin, Index end);
         void pass_on(const Gates& g);
         void take_output_gradient(Index t, Index rows);
+        template <class F>
+        void for_resets(Index t, const F& f) const;
         void divert(Index t);
         void restore(Index t);
-        void multiply_next(Index first, Index rows, T* out);
+        void multiply_next(Index first, Index rows, Range units, T* out);
         void compute_again(Index chunk, Range steps, const Gates& g);
         void gather(Range steps);
         void add_weight_gradients(Range steps, const Gates& g);
@@ -253,6 +255,7 @@ class Recurrent {
   private:
     Plan plan(const Call& call, int threads) const;
     Part part(const Plan& plan, const Team& team, const Call& call) const;
+    Range units(const Part& part) const;  // of its panels
     Layout layout(const Plan& plan, const Call& call, Keep keep) const;
     Gates gates(T* data, Index batch, Index steps, Index slots) const;
     BlockedRows<T> gate_rows(const T* data, Index row, Index panel, int first_slot,
@@ -273,7 +276,7 @@ class Recurrent {
                       Index t) const;
     void reset_states(const StepForward<T>& step, const Part& part, const ForwardPass& pass,
                       Index t) const;
-    void mask_row(const StepForward<T>& step, Index row, Index time) const;
+    void mask_row(const StepForward<T>& step, Index row, Index time, Range units) const;
     int carries() const;
     Zone<T> zone(const Call& call) const;
 
