@@ -73,11 +73,10 @@ def recurrent_flops(shape: Shape, mode: str) -> int:
 
 
 def weight_bytes(shape: Shape, mode: str) -> int:
-    """Bytes of weights read: W_hh every step, W_ih once; backward does it again."""
-    row = 4 * 3 * shape.hidden * shape.directions
-    every_step = row * shape.hidden * shape.layers * shape.steps
-    once = row * sum(shape.input_sizes)
-    return (every_step + once) * (2 if mode in ("train", "adam") else 1)
+    """Bytes of weights that whole sequences read: W_ih once beside these."""
+    passes = 2 if mode in ("train", "adam") else 1
+    once = 4 * 3 * shape.hidden * shape.directions * sum(shape.input_sizes)
+    return recurrent_bytes(shape, mode) + once * passes
 
 
 def intensity(shape: Shape, mode: str) -> float:

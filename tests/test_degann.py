@@ -232,7 +232,7 @@ def test_default_metrics_are_reported() -> None:
     names.append("mean_squared_logarithmic_error")
     assert sorted(history.history) == sorted(names + [f"val_{n}" for n in names])
     np.testing.assert_allclose(
-        history.history["loss"], history.history["mean_squared_error"], rtol=1e-6
+        history.history["loss"], history.history["mean_squared_error"], SINGLE["rtol"]
     )
     assert isinstance(net.network.optimizer, gf.optimizers.SGD)
     assert net.network.optimizer.learning_rate == 1e-2
@@ -480,7 +480,7 @@ def test_a_network_learns_by_every_loss(name: str, rng: np.random.Generator) -> 
         rate=3e-3,
     )
     before, metric = net.evaluate(x, y + 3)
-    np.testing.assert_allclose(metric, before, rtol=1e-6)
+    np.testing.assert_allclose(metric, before, SINGLE["rtol"])
     history = net.train(x, y + 3, epochs=40, verbose=0, seed=0)
     assert net.evaluate(x, y + 3)[0] < before / 2
     assert list(history.history) == ["loss", snake_case(name)]
@@ -990,7 +990,7 @@ def test_degann_has_the_same_names_and_losses(rng: np.random.Generator) -> None:
     known = degann.get_all_loss_functions()
     assert [*theirs.get_all_loss_functions()] == [*known]
     for name, loss in theirs.get_all_loss_functions().items():
-        np.testing.assert_allclose(known[name](t, p), float(loss(t, p)), 1e-6)
+        np.testing.assert_allclose(known[name](t, p), float(loss(t, p)), SINGLE["rtol"])
     for name, function in theirs.get_all_activations().items():
         expected = np.asarray(function(t - 1))
         found = degann.get(name)(t - 1)

@@ -522,6 +522,11 @@ def test_dropout_within_time_distributed_follows_the_seed_of_fit(
             ValueError,
             "epsilon: got 0, expected a number above",
         ),
+        (
+            lambda: untyped.LayerNormalization(epsilon=-1),
+            ValueError,
+            "epsilon: got -1",
+        ),
         (lambda: untyped.LayerNormalization(1), ValueError, "axis: got 1"),
         (lambda: untyped.LayerNormalization(dtype="f2"), ValueError, "dtype: got 'f2'"),
         (lambda: untyped.Embedding(0, 2), ValueError, "input_dim: got 0"),

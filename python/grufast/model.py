@@ -198,8 +198,8 @@ class Sequential:
         if not isinstance(layer, Layer):
             message = f"layers[{index}]: got {layer!r}, expected a Layer"
             raise TypeError(message)
-        if isinstance(layer, RecurrentLayer) and layer.return_state:
-            message = f"layers[{index}]: a model cannot pass on a return_state"
+        if isinstance(layer, RecurrentLayer) and layer.more_outputs:
+            message = f"layers[{index}]: a model cannot pass on {layer.more_outputs}"
             raise ValueError(message)
         if index and layer.vocabulary is not None:
             message = f"layers[{index}]: {layer!r} takes integers: it must be first"
@@ -219,7 +219,6 @@ class Sequential:
         self.layers, self.dtype = layers, dtype
         self._changes = 1 + version - sum(layer._version for layer in layers)
         self._pieces = _pieces(layers) if layers else []
-        self._prefixes = [f"layers.{index}." for index in range(len(layers))]
         self._fitting: Shape | None = None  # that of the last x, which costs no check
 
     def _some_layers(self) -> list[Layer]:
@@ -325,7 +324,8 @@ class Sequential:
         model's next call, which reads them again.
         """
         weights: dict[str, Array] = {}
-        for layer, prefix in zip(self.layers, self._prefixes, strict=True):
+        for index, layer in enumerate(self.layers):
+            prefix = f"layers.{index}."
             for name, weight in layer.writable_weights().items():
                 weights[prefix + name] = weight
         return weights
@@ -455,7 +455,8 @@ class Sequential:
         context._saved = None
         dx, all_grads = self._gradients(dy, saved, whole=True)
         named: dict[str, Any] = {}
-        for prefix, (_, grads) in zip(self._prefixes, reversed(all_grads), strict=True):
+        for index, (_, grads) in enumerate(reversed(all_grads)):
+            prefix = f"layers.{index}."
             for name, gradient in grads.items():
                 named[prefix + name] = gradient
         return dx, named

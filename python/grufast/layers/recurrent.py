@@ -6,6 +6,7 @@ import weakref
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from itertools import islice
 from typing import Any, ClassVar, Literal, NamedTuple, Unpack
 
 import numpy as np
@@ -260,29 +261,23 @@ class Run:
         self._workspaces.append(kept.workspace)
         grads: list[dict[str, Array]] = []
         first: list[Array] = []
-        at = 0
+        rest = iter(arrays)
         for layer, learned in zip(self.layers, kept.learned, strict=True):
             mine: dict[str, Array] = {}
-            count, states = len(first), len(layer.states)
-            names = layer.cell._native_names
+            count = len(first)
             for suffix in layer.suffixes:
-                first += arrays[at : at + states]
-                at += states
-                native = dict(zip(names, arrays[at : at + len(names)], strict=True))
-                at += len(names)
+                first += islice(rest, len(layer.states))
+                # The names end first, so no array is lost.
+                native = dict(zip(layer.cell._native_names, rest, strict=False))
                 found = layer.cell._own_gradients(native)
-                mine |= {n + suffix: a for n, a in found.items()} if suffix else found
-            if layer.learns:
-                for name, a in layer._learned_gradients(first[count:]).items():
-                    mine[name] = a if learned else np.zeros_like(a)
+                mine |= {n + suffix: a for n, a in found.items()}
+            for name, a in layer._learned_gradients(first[count:]).items():
+                mine[name] = a if learned else np.zeros_like(a)
             grads.append(mine)
         dx, more = self._first._prepared_gradients(dx, kept.prepared)
         grads[0] |= more
-        for index, layer in enumerate(self.layers):
-            mine, own = grads[index], layer._weights
-            if [*mine] != [*own]:
-                grads[index] = {name: mine[name] for name in own}
-        return dx, grads, first
+        pairs = zip(self.layers, grads, strict=True)
+        return dx, [{n: g[n] for n in layer._weights} for layer, g in pairs], first
 
     def _infer(self, x: Array, mask: Array | None = None) -> Array:
         steps = None if mask is None else Steps(mask=_plain(mask))
@@ -382,6 +377,11 @@ class RecurrentLayer(WeightedLayer):
     def draws(self) -> bool:
         """Whether training draws random numbers in every step."""
         return self.recurrent_dropout > 0 or any(self.zones)
+
+    @property
+    def more_outputs(self) -> str | None:
+        """What a call gives that a model cannot pass on, if anything."""
+        return "a return_state" if self.return_state else None
 
     @property
     def takes_on(self) -> bool:
@@ -1707,14 +1707,14 @@ class GRUD(CellLayer):
 
     def _prepare(self, x: Array, steps: Steps | None, keep: bool) -> tuple[Array, Any]:
         """Fill gaps with what values have decayed to."""
+        mean = np.tile(self._means, x.shape[-1] // 3 // len(self._means))
         options: dict[str, Any] = {
             **(Steps() if steps is None else steps)._asdict(),
             "weight": self._weights["decay_input_weight"],
             "bias": self._weights["decay_input_bias"],
-            "mean": np.tile(self._means, x.shape[-1] // 3 // len(self._means)),
+            "mean": mean.astype(self.dtype),
             "backwards": self.go_backwards,
         }
-        options["mean"] = options["mean"].astype(self.dtype)
         filled, kept = _core.input_decay(x, keep=keep, **options)
         return filled, {"x": x, "kept": kept, **options}
 
@@ -1810,6 +1810,12 @@ class Bidirectional(RecurrentLayer):
         return self.layer.size
 
     @property
+    def more_outputs(self) -> str | None:
+        """What a call gives that a model cannot pass on, if anything."""
+        two = "two outputs (merge_mode=None)" if self.merge_mode is None else None
+        return two or super().more_outputs
+
+    @property
     def output_size(self) -> int:
         """Last dimension of the output; with ``merge_mode=None`` of both."""
         own = self.layer.output_size
@@ -1833,16 +1839,6 @@ class Bidirectional(RecurrentLayer):
             own = self.layer._initial_weights(input_size, rng)
             weights |= {f"{name}{suffix}": array for name, array in own.items()}
         return weights
-
-    def output_shape(self, input_shape: Shape) -> Shape:
-        """Return (N, T, output size) or (N, output size) for an input (N, T, C)."""
-        if self.merge_mode is None:
-            message = (
-                "merge_mode: got None, which gives two outputs; expected one of "
-                "'concat', 'sum', 'mul', 'ave' in a model or wrapper"
-            )
-            raise ValueError(message)
-        return super().output_shape(input_shape)
 
     def _value(self, y: Array | None, last: list[Array]) -> Any:
         if self.merge_mode == "concat":

@@ -53,8 +53,8 @@ class TimeDistributed(Layer):
         if not isinstance(given, Layer):
             message = f"layer: got {layer!r}, expected a Layer"
             raise TypeError(message)
-        if getattr(layer, "return_state", False):
-            message = "layer: a return_state cannot be passed on"
+        if more := getattr(layer, "more_outputs", None):
+            message = f"layer: {more} cannot be passed on"
             raise ValueError(message)
         if layer.built and layer.weights:
             message = f"layer: {layer!r} is built already, expected a new one"

@@ -802,7 +802,7 @@ void Recurrent<T>::BackwardRun::divert(Index t) {
         multiply_next(i, 1, units, first);
     });
     if (meet_) {
-        bool any = false;
+        bool any = false;  // the same for all members, also those that have no rows
         for (Index b = 0; b < s.active(t); ++b) any = any || s.resets(b, t, pass_.backwards);
         if (!any) return;
         team_.barrier();  // all have multiplied what is put aside
