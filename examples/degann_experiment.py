@@ -5,11 +5,12 @@ DEGANN's experiment, on more functions and seeds and with both networks treated 
 RQ1  Does a recurrent network approximate better than a dense one?
 RQ2  By how much, in accuracy and in training time?
 
+    pip install ".[plot,ode]"
     python examples/degann_experiment.py
     python examples/degann_experiment.py --epochs 20 50 --seeds 2 --functions sin exp
     python examples/degann_experiment.py --keras --epochs 30 --functions sin rigid_body
 
-The first takes about 30 minutes of one core. It writes results.md (tables, and the
+The first run takes about 30 minutes of one core. It writes results.md (tables, and the
 answers in words) and two pictures to --out, and every training to runs.jsonl there: a
 run that was interrupted goes on where it stopped. The last trains such networks in
 `grufast.degann` and in DEGANN and Keras, in turn, where TensorFlow and degann are
@@ -635,6 +636,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     epochs = tuple(sorted(set(given.epochs)))
     if min(*epochs, given.seeds) < 1:
         parser.error("--epochs, --seeds: at least 1")
+    for name in given.functions:
+        samples(name, 0)  # what is missing for it is missing now, not minutes later
     given.out.mkdir(parents=True, exist_ok=True)
     if given.keras:
         path = given.out / "keras.jsonl"
